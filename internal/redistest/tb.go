@@ -1,0 +1,75 @@
+package redistest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+)
+
+// TB is the part of testing.TB that the helpers need. It stands here so that
+// programs which start servers do not carry the testing package.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
+// requireEnv set to 1, as in continuous integration, makes a missing server a
+// failure instead of a skipped test.
+const requireEnv = "SESSIONRING_REQUIRE"
+
+// Nodes starts n servers that end with the test. The i-th server takes the
+// i-th options; the last given serve for the rest. The test is skipped where
+// no server program is installed, unless $SESSIONRING_REQUIRE is 1.
+func Nodes(t TB, n int, opts ...Options) []*Server {
+	t.Helper()
+	servers := make([]*Server, n)
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		var o Options
+		if len(opts) > 0 {
+			o = opts[min(i, len(opts)-1)]
+		}
+		wg.Go(func() { servers[i], errs[i] = Start(context.Background(), o) })
+	}
+	wg.Wait()
+	for _, s := range servers {
+		if s != nil {
+			cleanUp(t, s)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		skipOrFail(t, err)
+	}
+	return servers
+}
+
+// Node starts one server that ends with the test, like Nodes.
+func Node(t TB, opts ...Options) *Server {
+	t.Helper()
+	return Nodes(t, 1, opts...)[0]
+}
+
+func cleanUp(t TB, s *Server) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("server at %s is %s, the end of its log:\n%s", s.Addr(), s.State(), s.LogTail(8))
+		}
+		if err := s.Stop(); err != nil {
+			t.Logf("stopping the server at %s: %v", s.Addr(), err)
+		}
+	})
+}
+
+func skipOrFail(t TB, err error) {
+	t.Helper()
+	if errors.Is(err, ErrNoServer) && os.Getenv(requireEnv) != "1" {
+		t.Skipf("needs a real server: %v", err)
+	}
+	t.Fatalf("%v", err)
+}
