@@ -55,6 +55,17 @@ func Node(t TB, opts ...Options) *Server {
 	return Nodes(t, 1, opts...)[0]
 }
 
+// ProxyTo starts a proxy in front of a server. It ends with the test.
+func ProxyTo(t TB, s *Server) *Proxy {
+	t.Helper()
+	p, err := NewProxy(s.Addr(), ProxyOptions{Host: s.Host()})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
 func cleanUp(t TB, s *Server) {
 	t.Cleanup(func() {
 		if t.Failed() {
