@@ -46,7 +46,8 @@ type Options struct {
 	// IdleTimeout closes connections idle for so long, in whole seconds; 0
 	// never does.
 	IdleTimeout time.Duration
-	// ReplicaOf makes the server a replica.
+	// ReplicaOf makes the server a replica. For a failover both need the same
+	// Password and Users.
 	ReplicaOf *Server
 	// Config are further lines of the configuration file, which win.
 	Config []string
@@ -136,21 +137,31 @@ func (s *Server) writeDataConfig(line func(...any)) {
 	if len(o.Users) > 0 {
 		line("user", adminName, "on", ">"+s.adminPassword, "~* &* +@all")
 	}
-	if m := o.ReplicaOf; m != nil {
-		line("replicaof", m.Host(), m.Port())
-		if user, pass := m.login(); pass != "" {
-			line("masterauth", quote(pass))
-			if user != "" {
-				line("masteruser", user)
-			}
-		}
-	}
+	s.writeReplicaConfig(line)
 	if o.cluster {
 		line("cluster-enabled yes")
 		// Outside the data directory, so that a node that loses its data
 		// keeps its place in the cluster.
 		line("cluster-config-file", quote(filepath.Join(s.dir, "nodes.conf")))
+		line("cluster-announce-ip", s.Host())
 		line("cluster-node-timeout 2000")
+	}
+}
+
+// writeReplicaConfig gives primaries too what they need once a failover has
+// made them replicas.
+func (s *Server) writeReplicaConfig(line func(...any)) {
+	line("replica-announce-ip", s.Host()) // not the source of its connections
+	primary := s
+	if m := s.opts.ReplicaOf; m != nil {
+		primary = m
+		line("replicaof", m.Host(), m.Port())
+	}
+	if user, pass := primary.login(); pass != "" {
+		line("masterauth", quote(pass))
+		if user != "" {
+			line("masteruser", user)
+		}
 	}
 }
 

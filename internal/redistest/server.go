@@ -124,6 +124,9 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: opts, binary: binary, dir: dir, adminPassword: rand.Text()}
+	if m := opts.ReplicaOf; m != nil {
+		s.adminPassword = m.adminPassword // either may come to follow the other
+	}
 	if err := s.prepare(); err != nil {
 		os.RemoveAll(dir)
 		return nil, err

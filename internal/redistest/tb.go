@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"time"
 )
 
 // TB is the part of testing.TB that the helpers need. It stands here so that
@@ -21,6 +22,9 @@ type TB interface {
 // requireEnv set to 1, as in continuous integration, makes a missing server a
 // failure instead of a skipped test.
 const requireEnv = "SESSIONRING_REQUIRE"
+
+// deploymentTimeout is generous: only agreement between processes is awaited.
+const deploymentTimeout = 60 * time.Second
 
 // Nodes starts n servers that end with the test. The i-th server takes the
 // i-th options; the last given serve for the rest. The test is skipped where
@@ -83,4 +87,34 @@ func skipOrFail(t TB, err error) {
 		t.Skipf("needs a real server: %v", err)
 	}
 	t.Fatalf("%v", err)
+}
+
+// StartClusterFor starts a cluster that ends with the test.
+func StartClusterFor(t TB, primaries, replicasPer int, opts ...Options) *Cluster {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deploymentTimeout)
+	defer cancel()
+	c, err := StartCluster(ctx, primaries, replicasPer, opts...)
+	if err != nil {
+		skipOrFail(t, err)
+	}
+	for _, s := range c.Nodes {
+		cleanUp(t, s)
+	}
+	return c
+}
+
+// StartSentinelFor starts Sentinels that end with the test.
+func StartSentinelFor(t TB, primary *Server, replicas []*Server, n, quorum int, opts SentinelOptions) *Sentinel {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deploymentTimeout)
+	defer cancel()
+	g, err := StartSentinel(ctx, primary, replicas, n, quorum, opts)
+	if err != nil {
+		skipOrFail(t, err)
+	}
+	for _, s := range g.Sentinels {
+		cleanUp(t, s)
+	}
+	return g
 }
