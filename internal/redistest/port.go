@@ -19,27 +19,32 @@ const (
 	busOffset = 10000
 )
 
-// reservation keeps a port of one host from others, where the system allows
-// it, while nothing listens there.
-type reservation struct {
+// Port is a TCP port of one loopback address, kept from others, where the
+// system allows it, while its owner does not listen there. Until somebody
+// listens, connections to it are refused.
+type Port struct {
 	host string
 	port int
 	hold holder
 }
 
-func (r *reservation) addr() string {
-	return net.JoinHostPort(r.host, strconv.Itoa(r.port))
-}
+// ReservePort finds a free port of host, 127.0.0.1 when empty.
+func ReservePort(host string) (*Port, error) { return reservePort(host, false) }
 
-func (r *reservation) release() {
+// Addr returns host:port.
+func (r *Port) Addr() string { return net.JoinHostPort(r.host, strconv.Itoa(r.port)) }
+
+// Release gives the port up. It may be called more than once.
+func (r *Port) Release() {
 	if r != nil {
 		r.hold.close()
+		r.hold = nil
 	}
 }
 
 // reservePort finds a free port of host. With withBus the port busOffset above
 // it is free too.
-func reservePort(host string, withBus bool) (*reservation, error) {
+func reservePort(host string, withBus bool) (*Port, error) {
 	if host == "" {
 		host = "127.0.0.1"
 	}
@@ -71,7 +76,7 @@ func reservePort(host string, withBus bool) (*reservation, error) {
 			}
 			hold = append(hold, bus...)
 		}
-		return &reservation{host: host, port: port, hold: hold}, nil
+		return &Port{host: host, port: port, hold: hold}, nil
 	}
 	return nil, fmt.Errorf("redistest: no free port on %s: %w", host, last)
 }

@@ -19,7 +19,7 @@ func TestReservedPort(t *testing.T) {
 		}
 		// Its owner can listen there, again and again.
 		for range 2 {
-			l, err := net.Listen("tcp", r.addr())
+			l, err := net.Listen("tcp", r.Addr())
 			must(t, err)
 			must(t, l.Close())
 		}
@@ -31,12 +31,22 @@ func TestReservedPort(t *testing.T) {
 				t.Error("bus port reserved twice")
 			}
 		}
-		r.release()
+		r.Release()
 		h, err := holdPort(net.ParseIP(host), r.port)
 		must(t, err)
 		h.close()
 	}
 	if _, err := reservePort("example.com", false); err == nil || !strings.Contains(err.Error(), "loopback") {
 		t.Errorf("reserving on a name: %v", err)
+	}
+}
+
+func TestDeadAddr(t *testing.T) {
+	addr := DeadAddr(t)
+	for range 100 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			t.Fatal("somebody answers")
+		}
 	}
 }

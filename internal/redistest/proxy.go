@@ -89,7 +89,7 @@ type ProxyOptions struct {
 // on connections that exist too. Its methods are safe for concurrent use.
 type Proxy struct {
 	network, target string
-	port            *reservation
+	port            *Port
 	ctx             context.Context // ends with Close
 	cancel          context.CancelFunc
 	wg              sync.WaitGroup // sessions
@@ -115,11 +115,11 @@ func NewProxy(target string, opts ProxyOptions) (*Proxy, error) {
 		p.network = "unix"
 	}
 	var err error
-	if p.port, err = reservePort(opts.Host, false); err != nil {
+	if p.port, err = ReservePort(opts.Host); err != nil {
 		return nil, err
 	}
-	if p.listener, err = listen(p.port.addr(), p.handle); err != nil {
-		p.port.release()
+	if p.listener, err = listen(p.port.Addr(), p.handle); err != nil {
+		p.port.Release()
 		return nil, err
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -128,7 +128,7 @@ func NewProxy(target string, opts ProxyOptions) (*Proxy, error) {
 }
 
 // Addr returns the host:port that clients connect to. It stays the same.
-func (p *Proxy) Addr() string { return p.port.addr() }
+func (p *Proxy) Addr() string { return p.port.Addr() }
 
 // SetLink sets what happens in one direction.
 func (p *Proxy) SetLink(dir Direction, l Link) {
@@ -290,11 +290,11 @@ func (p *Proxy) SetAccept(a Accept) error {
 	var err error
 	switch {
 	case listening(a):
-		if p.listener, err = listen(p.port.addr(), p.handle); err == nil {
+		if p.listener, err = listen(p.port.Addr(), p.handle); err == nil {
 			p.listener.serve()
 		}
 	case a == Ignore:
-		p.listener, err = listenDeaf(p.port.addr())
+		p.listener, err = listenDeaf(p.port.Addr())
 	}
 	if err != nil {
 		// The truth is that nobody listens; a later call may mend it.
@@ -362,7 +362,7 @@ func (p *Proxy) Close() error {
 	p.listener.close()
 	p.abortAll(false, true)
 	p.wg.Wait()
-	p.port.release()
+	p.port.Release()
 	return nil
 }
 

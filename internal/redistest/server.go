@@ -75,8 +75,8 @@ type Server struct {
 	opts          Options
 	binary        string
 	dir           string
-	port          *reservation
-	tlsPort       *reservation
+	port          *Port
+	tlsPort       *Port
 	certs         *Certificates
 	adminPassword string
 
@@ -165,15 +165,15 @@ func (s *Server) prepare() error {
 }
 
 func (s *Server) choosePorts() error {
-	s.port.release()
-	s.tlsPort.release()
+	s.port.Release()
+	s.tlsPort.Release()
 	s.port, s.tlsPort = nil, nil
 	var err error
 	if s.port, err = reservePort(s.opts.host(), s.opts.cluster); err != nil {
 		return err
 	}
 	if s.opts.TLS {
-		s.tlsPort, err = reservePort(s.opts.host(), false)
+		s.tlsPort, err = ReservePort(s.opts.host())
 	}
 	return err
 }
@@ -189,14 +189,14 @@ func (s *Server) Host() string { return s.port.host }
 func (s *Server) Port() int { return s.port.port }
 
 // Addr returns host:port, with an IPv6 host in brackets.
-func (s *Server) Addr() string { return s.port.addr() }
+func (s *Server) Addr() string { return s.port.Addr() }
 
 // TLSAddr returns host:port of the TLS port, or "" without one.
 func (s *Server) TLSAddr() string {
 	if s.tlsPort == nil {
 		return ""
 	}
-	return s.tlsPort.addr()
+	return s.tlsPort.Addr()
 }
 
 // Certificates returns the files behind the TLS port, or nil without one.
@@ -430,8 +430,8 @@ func (s *Server) Stop() error {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
-	s.port.release()
-	s.tlsPort.release()
+	s.port.Release()
+	s.tlsPort.Release()
 	var err error
 	if s.opts.Log != nil {
 		err = s.copyLog()

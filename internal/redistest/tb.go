@@ -70,6 +70,18 @@ func ProxyTo(t TB, s *Server) *Proxy {
 	return p
 }
 
+// DeadAddr returns an address that refuses connections for as long as the test
+// runs.
+func DeadAddr(t TB) string {
+	t.Helper()
+	p, err := ReservePort("")
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(p.Release)
+	return p.Addr()
+}
+
 func cleanUp(t TB, s *Server) {
 	t.Cleanup(func() {
 		if t.Failed() {
