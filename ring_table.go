@@ -1,0 +1,234 @@
+package sessionring
+
+import (
+	"encoding/binary"
+	"math"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/buraksezer/consistent"
+)
+
+// The frozen table: for each partition the first nodes of its order of preference. Two bytes a node bound it to
+// partitions × 8 × 2 bytes = 4 MiB for any number of nodes.
+const tableDepth = 8
+
+type table struct {
+	depth uint     // nodes a row
+	rows  []uint16 // partitions rows of node indexes
+}
+
+// The owners are decided by buraksezer/consistent. One ring of all points would take it minutes with many nodes, for it
+// sorts all points again after each member. So the ring is built in blocks of a few partitions, and of each partition
+// only the contenders that may own it, the two of the lowest scores, are sent there: on numbered seats, each with one
+// point in the partition's segment of the ring, as far into it as its score is high. From the segment's beginning the
+// library walks to the first point. Blocks and seats keep its maps within a group of eight, the cheapest measured.
+const (
+	blockPartitions = 4
+	blockSeats      = 2
+	segmentBits     = 62 // of 64 bits; the two others number the partitions of a block
+)
+
+// newTable computes the rows on all processors; it returns when every goroutine has ended.
+func newTable(f *field) *table {
+	t := &table{depth: uint(min(tableDepth, len(f.contenders)))}
+	t.rows = make([]uint16, partitions*t.depth)
+	if len(f.contenders) == 1 {
+		for p := range t.rows {
+			t.rows[p] = uint16(f.contenders[0].node)
+		}
+		return t // nothing to decide
+	}
+	const chunk = 2048 // partitions that a goroutine takes at a time
+	var next atomic.Uint32
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			b := newTableBuilder(f, t)
+			for {
+				end := next.Add(chunk)
+				if end > partitions {
+					return
+				}
+				for p := end - chunk; p < end; p += blockPartitions {
+					b.block(p)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return t
+}
+
+// tableBuilder is one goroutine's share of the work, and the library's Hasher for the block in hand.
+type tableBuilder struct {
+	f         *field
+	t         *table
+	distances *[partitions]uint32
+	members   []consistent.Member
+	config    consistent.Config
+	ranking   []scored                            // the lowest scores of a partition, in order
+	best      []scored                            // the lowest score of each host, where hosts are named twice
+	order     []scored                            // order of preference
+	seats     [blockPartitions][blockSeats]int32  // contenders as seated
+	points    [blockPartitions][blockSeats]uint64 // where their points lie
+}
+
+func newTableBuilder(f *field, t *table) *tableBuilder {
+	b := &tableBuilder{f: f, t: t, distances: distances()}
+	for i := range blockSeats {
+		b.members = append(b.members, seat(i))
+	}
+	b.config = consistent.Config{
+		Hasher:            b,
+		PartitionCount:    blockPartitions,
+		ReplicationFactor: blockPartitions,
+		// No seat is ever full: a bound on loads would move ids between nodes that did not change.
+		Load: float64(len(b.members) + 1),
+	}
+	b.ranking = make([]scored, 0, t.depth)
+	b.order = make([]scored, 0, t.depth)
+	if f.hosts < len(f.contenders) {
+		b.best = make([]scored, f.hosts)
+	}
+	return b
+}
+
+// seat is a member of a block's ring.
+type seat int
+
+// String returns one digit. The library then names points "0:1" (replica, seat), never in eight bytes as partitions.
+func (s seat) String() string { return strconv.Itoa(int(s)) }
+
+// Sum64 places what the library asks for: a partition of the block where its segment begins; a seat's point, replica
+// i in the segment of partition i, by the score of who sits there.
+func (b *tableBuilder) Sum64(name []byte) uint64 {
+	if len(name) == 8 {
+		return binary.LittleEndian.Uint64(name) << segmentBits
+	}
+	return b.points[name[0]-'0'][name[2]-'0']
+}
+
+// block freezes blockPartitions rows from partition p on.
+func (b *tableBuilder) block(p uint32) {
+	depth := b.t.depth
+	rows := b.t.rows[uint(p)*depth:][:blockPartitions*depth]
+	for i := range blockPartitions {
+		b.rank(p + uint32(i))
+		b.sit(i)
+		for at, s := range b.prefer() {
+			rows[uint(i)*depth+uint(at)] = uint16(b.f.contenders[s.who].node)
+		}
+	}
+	ring := consistent.New(b.members, b.config)
+	for i := range blockPartitions {
+		owner := ring.GetPartitionOwner(i).(seat)
+		b.own(rows[uint(i)*depth:][:depth], uint16(b.f.contenders[b.seats[i][owner]].node))
+	}
+}
+
+// own puts the owner that the library names at the head of its row. The scores have put it there already; should a
+// build of the library ever walk another way, the row still names it once, and the golden placements fail.
+func (b *tableBuilder) own(row []uint16, owner uint16) {
+	for at, node := range row {
+		if node == owner {
+			copy(row[1:at+1], row[:at])
+			break
+		}
+	}
+	row[0] = owner
+}
+
+// rank fills ranking with the lowest scores of partition p, and best with the lowest of each host.
+func (b *tableBuilder) rank(p uint32) {
+	for h := range b.best {
+		b.best[h].who = noContender
+	}
+	b.ranking = b.ranking[:0]
+	// What a score must be below to enter a full ranking: limit.distance/limit.weight. Equal is not enough, for who is
+	// in the ranking has the lower id.
+	limit := scored{distance: math.MaxUint32, weight: 1}
+	for i := range b.f.contenders {
+		c := &b.f.contenders[i]
+		rank := c.rank(p)
+		threshold := uint64(limit.distance) * uint64(c.weight)
+		// A distance is never below leastDistance of its rank; most ranks need no look into the distances' megabyte.
+		if b.best == nil && leastDistance(rank)*uint64(limit.weight) >= threshold {
+			continue
+		}
+		distance := b.distances[rank]
+		if b.best != nil {
+			s := scored{distance, c.weight, int32(i)}
+			if first := &b.best[c.hostNo]; first.who == noContender || s.before(*first) {
+				*first = s
+			}
+		}
+		if uint64(distance)*uint64(limit.weight) >= threshold {
+			continue
+		}
+		b.ranking = insert(b.ranking, scored{distance, c.weight, int32(i)})
+		if len(b.ranking) == cap(b.ranking) {
+			limit = b.ranking[len(b.ranking)-1]
+		}
+	}
+}
+
+// insert keeps the lowest cap(list) scores, in order.
+func insert(list []scored, s scored) []scored {
+	at := len(list)
+	if at == cap(list) {
+		at--
+		if !s.before(list[at]) {
+			return list
+		}
+	} else {
+		list = list[:at+1]
+	}
+	for at > 0 && s.before(list[at-1]) {
+		list[at] = list[at-1]
+		at--
+	}
+	list[at] = s
+	return list
+}
+
+// prefer returns the head of the order of preference: the foremost of each host, then the others.
+func (b *tableBuilder) prefer() []scored {
+	if b.best == nil {
+		return b.ranking
+	}
+	b.order = b.order[:0]
+	for _, s := range b.best {
+		b.order = insert(b.order, s)
+	}
+	// As many as there are hosts are foremost, so the ranking has enough others to fill up.
+	for _, s := range b.ranking {
+		if len(b.order) == cap(b.order) {
+			break
+		}
+		if b.best[b.f.contenders[s.who].hostNo].who != s.who {
+			b.order = append(b.order, s)
+		}
+	}
+	return b.order
+}
+
+// sit seats the contenders of the lowest scores, in the order of their ids, and places their points in segment i.
+func (b *tableBuilder) sit(i int) {
+	var last uint64
+	for k, s := range b.ranking[:len(b.members)] {
+		// Below 2^62, as distances stay below 2^31.8. Scores nearer than the ring can tell apart keep their order.
+		point := uint64(s.distance) << 30 / uint64(s.weight)
+		if k > 0 && point <= last {
+			point = last + 1
+		}
+		last = point
+		at := k
+		for ; at > 0 && b.seats[i][at-1] > s.who; at-- {
+			b.seats[i][at], b.points[i][at] = b.seats[i][at-1], b.points[i][at-1]
+		}
+		b.seats[i][at], b.points[i][at] = s.who, uint64(i)<<segmentBits|point
+	}
+}
