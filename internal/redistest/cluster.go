@@ -7,7 +7,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -32,7 +31,7 @@ func StartCluster(ctx context.Context, primaries, replicasPer int, opts ...Optio
 		o = opts[0]
 	}
 	o.cluster = true
-	nodes, err := startAll(ctx, primaries*(1+replicasPer), func(int) Options { return o })
+	nodes, err := StartNodes(ctx, primaries*(1+replicasPer), o)
 	if err != nil {
 		return nil, err
 	}
@@ -42,32 +41,6 @@ func StartCluster(ctx context.Context, primaries, replicasPer int, opts ...Optio
 		return nil, err
 	}
 	return c, nil
-}
-
-// startAll starts n servers at a time; if one fails it stops the others.
-func startAll(ctx context.Context, n int, opts func(i int) Options) ([]*Server, error) {
-	servers := make([]*Server, n)
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { servers[i], errs[i] = Start(ctx, opts(i)) })
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		stopAll(servers)
-		return nil, err
-	}
-	return servers, nil
-}
-
-func stopAll(servers []*Server) error {
-	var errs []error
-	for _, s := range servers {
-		if s != nil {
-			errs = append(errs, s.Stop())
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (c *Cluster) form(ctx context.Context, primaries int) error {
@@ -275,4 +248,4 @@ func (c *Cluster) SavePath(params ...string) string {
 }
 
 // Stop stops all nodes. It may be called more than once.
-func (c *Cluster) Stop() error { return stopAll(c.Nodes) }
+func (c *Cluster) Stop() error { return StopNodes(c.Nodes) }

@@ -86,7 +86,8 @@ type ProxyOptions struct {
 
 // Proxy stands between clients and one server and misbehaves on demand. It
 // passes everything until told otherwise; every change takes effect at once,
-// on connections that exist too. Its methods are safe for concurrent use.
+// on connections that exist too. A fault between one client and one server is a
+// proxy that only that client uses. Its methods are safe for concurrent use.
 type Proxy struct {
 	network, target string
 	port            *Port

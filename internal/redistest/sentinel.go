@@ -64,11 +64,16 @@ func StartSentinel(ctx context.Context, primary *Server, replicas []*Server, n, 
 	}
 
 	config := g.config(primary, quorum, opts)
-	g.Sentinels, err = startAll(ctx, n, func(int) Options {
-		return Options{Binary: primary.binary, Host: opts.Host, Password: opts.Password, Config: config, sentinel: true}
+	g.Sentinels, err = StartNodes(ctx, n, Options{
+		Binary: primary.binary, Host: opts.Host, Password: opts.Password, Config: config, sentinel: true,
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, s := range g.Sentinels {
+		// Look and talk more often than every 10 s and 2 s. Before version 7
+		// there is no such command, and things only take longer.
+		s.DoContext(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 1000, "PUBLISH-PERIOD", 500)
 	}
 	if err := poll(ctx, func() error { return g.complete(ctx, n, len(replicas)) }); err != nil {
 		g.Stop()
@@ -194,7 +199,7 @@ func (g *Sentinel) Addrs() []string {
 }
 
 // Stop stops the Sentinels. It may be called more than once.
-func (g *Sentinel) Stop() error { return stopAll(g.Sentinels) }
+func (g *Sentinel) Stop() error { return StopNodes(g.Sentinels) }
 
 // poll calls f until it succeeds or ctx ends, and then returns f's last error
 // too.

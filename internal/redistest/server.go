@@ -359,6 +359,8 @@ func (s *Server) Shutdown(ctx context.Context, save bool) error {
 }
 
 func (s *Server) shutdown(ctx context.Context, save bool) error {
+	ctx, cancel := context.WithTimeout(ctx, defaultStartTimeout)
+	defer cancel()
 	p := s.process()
 	if p == nil {
 		return ErrNotRunning

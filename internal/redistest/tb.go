@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"time"
 )
 
@@ -31,26 +30,22 @@ const deploymentTimeout = 60 * time.Second
 // no server program is installed, unless $SESSIONRING_REQUIRE is 1.
 func Nodes(t TB, n int, opts ...Options) []*Server {
 	t.Helper()
-	servers := make([]*Server, n)
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		var o Options
-		if len(opts) > 0 {
-			o = opts[min(i, len(opts)-1)]
-		}
-		wg.Go(func() { servers[i], errs[i] = Start(context.Background(), o) })
-	}
-	wg.Wait()
-	for _, s := range servers {
-		if s != nil {
-			cleanUp(t, s)
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	servers, err := StartNodes(context.Background(), n, opts...)
+	if err != nil {
 		skipOrFail(t, err)
 	}
+	for _, s := range servers {
+		cleanUp(t, s)
+	}
 	return servers
+}
+
+// FindOrSkip skips the test, as Nodes does, where no server is installed.
+func FindOrSkip(t TB) {
+	t.Helper()
+	if _, err := FindBinary(""); err != nil {
+		skipOrFail(t, err)
+	}
 }
 
 // Node starts one server that ends with the test, like Nodes.
