@@ -3,7 +3,16 @@ package sessionring
 import (
 	"fmt"
 	"io"
+	"net"
+	"strconv"
+	"strings"
 	"time"
+)
+
+// Limits of a save_path. What is larger is refused, not cut.
+const (
+	MaxSavePathLength  = 1_000_000 // bytes
+	MaxSavePathEntries = 4096      // hosts
 )
 
 // Kind says which engine a save_path names.
@@ -140,4 +149,34 @@ type Warning struct {
 	Offset  int    // byte offset of the entry in the string
 	Entry   string // the entry, passwords masked
 	Message string // what is read how, and what to write instead
+}
+
+// ID names what the node serves: "tcp://host:6379" or "unix:///path", with "?database=N" for any but 0. The host
+// is in lower case, an IPv6 address in its canonical form. Two entries of one ID reach the same keys; TLS, user,
+// password, timeouts, weight and prefix are no part of it, so changing one of them moves nobody's session.
+func (n Node) ID() string {
+	id := n.Network + "://" + n.Address
+	if n.Network != "unix" {
+		id = strings.ToLower(id)
+		if host, zone, ok := strings.Cut(n.Address, "%"); ok { // of a zone, case counts
+			id = n.Network + "://" + strings.ToLower(host) + "%" + zone
+		}
+	}
+	if n.Database > 0 {
+		id += "?database=" + strconv.Itoa(n.Database)
+	}
+	return id
+}
+
+// Host returns the part of the address that fails together: the host without its port, in lower case, or the
+// path of the socket.
+func (n Node) Host() string {
+	if n.Network == "unix" {
+		return n.Address
+	}
+	host, _, err := net.SplitHostPort(n.Address)
+	if err != nil {
+		host = n.Address
+	}
+	return strings.ToLower(host)
 }
