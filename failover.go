@@ -1,0 +1,375 @@
+package sessionring
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+)
+
+// State is what a Client thinks of a node.
+type State int32
+
+const (
+	// StateReturning: the node answers, but may miss writes: it takes writes, and its reads count only beside
+	// another copy until it has been brought up to date. A node that was never met starts here.
+	StateReturning State = iota
+	// StateUp: all is well.
+	StateUp
+	// StateSuspect: it failed lately, is still used, and is being probed.
+	StateSuspect
+	// StateDown: it is not used; probes look for its return.
+	StateDown
+)
+
+// String returns "returning", "up", "suspect" or "down".
+func (s State) String() string {
+	switch s {
+	case StateUp:
+		return "up"
+	case StateSuspect:
+		return "suspect"
+	case StateDown:
+		return "down"
+	default:
+		return "returning"
+	}
+}
+
+const (
+	breakerFailures = 3                      // consecutive failures that open the breaker
+	checkInterval   = time.Second            // between looks at a node that is up
+	probeMin        = 50 * time.Millisecond  // between probes of a node that is down: first,
+	probeMax        = time.Second            // and at most
+	returningPoll   = 200 * time.Millisecond // between looks at a node that another client brings up to date
+)
+
+// health is the state of one node in this client's eyes. Its transitions stand in this file alone.
+type health struct {
+	node   *node
+	notify func(StateChange)
+
+	state atomic.Int32
+	epoch atomic.Uint64 // grows when the node is given up or comes back: results of calls begun before say nothing
+
+	mu       sync.Mutex
+	breaker  circuitbreaker.CircuitBreaker[any]
+	since    time.Time // of the state
+	lastErr  error     // why it is not up; kept when it is up again
+	lastFail time.Time
+	runID    string // of the server process last met
+	version  string
+	hidden   bool // restarts cannot be seen: the user may not call INFO
+	progress Progress
+	debts    map[string]int64 // ids that wait for this node, by the node that holds them
+	pass     bool             // a node that was absent from the last full pass is back
+
+	pinned bool // an engine that fails over by itself: always up
+
+	kick chan struct{} // wakes the node's watcher
+}
+
+func newHealth(n *node, notify func(StateChange)) *health {
+	h := &health{node: n, notify: notify, since: time.Now(), kick: make(chan struct{}, 1)}
+	// The delay is never waited for: only our probe closes the breaker, once the node is caught up.
+	h.breaker = circuitbreaker.NewBuilder[any]().WithFailureThreshold(breakerFailures).WithDelay(24 * time.Hour).Build()
+	return h
+}
+
+// cause is why the node is not up.
+func (h *health) cause() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lastErr
+}
+
+func (h *health) now() State { return State(h.state.Load()) }
+
+func (h *health) wake() {
+	select {
+	case h.kick <- struct{}{}:
+	default:
+	}
+}
+
+// set changes the state; h.mu is held.
+func (h *health) set(to State, cause error) {
+	from := h.now()
+	if cause != nil {
+		h.lastErr, h.lastFail = cause, time.Now()
+	}
+	if from == to {
+		return
+	}
+	h.state.Store(int32(to))
+	h.since = time.Now()
+	if to == StateDown || from == StateDown {
+		h.epoch.Add(1)
+	}
+	if to == StateDown {
+		h.breaker.Open()
+	} else if from == StateDown {
+		h.breaker.Close()
+	}
+	if h.notify != nil {
+		h.notify(StateChange{Node: h.node.id, From: from, To: to, Cause: cause})
+	}
+}
+
+// succeeded notes an answer. It costs an atomic load while the node is up.
+func (h *health) succeeded(epoch uint64) {
+	if h.now() != StateSuspect {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch == h.epoch.Load() && h.now() == StateSuspect {
+		h.breaker.RecordSuccess()
+		h.set(StateUp, nil)
+	}
+}
+
+// failed notes a failure that counts against the node.
+func (h *health) failed(epoch uint64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch != h.epoch.Load() || h.now() == StateDown {
+		return
+	}
+	if h.pinned {
+		h.lastErr, h.lastFail = err, time.Now()
+		return
+	}
+	h.breaker.RecordFailure()
+	switch {
+	case permanent(err) || h.breaker.IsOpen():
+		h.set(StateDown, err)
+	case h.now() == StateUp:
+		h.set(StateSuspect, err)
+	default:
+		h.lastErr, h.lastFail = err, time.Now()
+	}
+	h.wake()
+}
+
+// unreachable notes that no connection could be made: a failed probe, so the node is down at once.
+func (h *health) unreachable(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.set(StateDown, err)
+	h.wake()
+}
+
+// met notes a new connection and whom it reached. A process that was not met before may have lost or kept
+// anything: it is returning until its mark says that it was brought up to date.
+func (h *health) met(f facts) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hidden = f.noInfo
+	h.version = f.version
+	same := h.runID == f.runID
+	h.runID = f.runID
+	if !same {
+		h.node.forgetScripts()
+	}
+	switch {
+	case h.now() == StateDown, !same:
+		h.set(StateReturning, nil)
+		h.wake()
+	}
+}
+
+// caughtUp makes a returning node an ordinary one.
+func (h *health) caughtUp(epoch uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch == h.epoch.Load() && h.now() == StateReturning {
+		h.breaker.Close()
+		h.set(StateUp, nil)
+	}
+}
+
+// doubted makes a node that was up a returning one: its mark is gone, or others hold writes that it missed.
+func (h *health) doubted() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s := h.now(); s == StateUp || s == StateSuspect {
+		h.set(StateReturning, nil)
+	}
+}
+
+// watch is the node's goroutine: probes while it is down, looks after it otherwise. It ends with ctx.
+func (c *Client) watch(ctx context.Context, n *node) {
+	defer c.wg.Done()
+	h := n.health
+	backoff := probeMin
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.kick:
+		case <-timer.C:
+		}
+		wait := checkInterval
+		switch h.now() {
+		case StateDown:
+			if c.probe(ctx, n) {
+				backoff, wait = probeMin, 0
+			} else {
+				wait, backoff = backoff, min(backoff*2, probeMax)
+			}
+		case StateSuspect:
+			if err := c.ping(ctx, n); err != nil && ctx.Err() == nil {
+				h.unreachable(n.err("probe", err))
+				n.pipe.drop(ErrTimeout)
+				wait = probeMin
+			}
+		case StateReturning:
+			backoff = probeMin
+			if c.bringUpToDate(ctx, n) {
+				wait = checkInterval
+			} else {
+				wait = returningPoll
+			}
+		case StateUp:
+			backoff = probeMin
+			c.look(ctx, n)
+		}
+		// Jitter keeps a fleet of clients from knocking together.
+		wait += rand.N(wait/4 + time.Millisecond)
+		timer.Reset(wait)
+		if h.now() == StateDown {
+			select { // failures of operations that were under way must not hurry the backoff
+			case <-h.kick:
+			default:
+			}
+		}
+	}
+}
+
+// probe tries to connect to a node that is down and gives the connection to the pipe.
+func (c *Client) probe(ctx context.Context, n *node) bool {
+	d, err := n.dial(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.health.mu.Lock()
+			n.health.lastErr, n.health.lastFail = err, time.Now()
+			n.health.mu.Unlock()
+		}
+		return false
+	}
+	n.health.met(d.facts)
+	n.pipe.adopt(d)
+	return true
+}
+
+// ping asks a suspect for a sign of life on the shared connection.
+func (c *Client) ping(ctx context.Context, n *node) error {
+	_, err := c.ask(ctx, n, c.probeTime(n), 1, appendCommand(nil, "PING"))
+	var re replyError
+	if errors.As(err, &re) {
+		return nil // even an error is a sign of life
+	}
+	return err
+}
+
+func (c *Client) probeTime(n *node) time.Duration {
+	if n.cfg.ReadTimeout > 0 {
+		return min(n.cfg.ReadTimeout, c.conf.deadline)
+	}
+	return c.conf.deadline
+}
+
+// ask sends commands to one node outside any operation and waits for the replies.
+func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) ([]reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for try := 0; ; try++ {
+		o := newOp()
+		k := &call{op: o, node: n, want: want}
+		n.pipe.send(k, buf)
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			if k.conn != nil && k.conn.silentSince(k.sentAt) {
+				n.pipe.drop(ErrTimeout)
+			}
+			return nil, ErrTimeout
+		}
+		switch {
+		case k.err == nil:
+			for _, r := range k.replies {
+				if r.err != nil {
+					return k.replies, r.err
+				}
+			}
+			return k.replies, nil
+		case judge(k.err) == verdictRetry && try == 0:
+		default:
+			return nil, k.err
+		}
+	}
+}
+
+// process is the run_id of the server process last met.
+func (h *health) process() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.runID
+}
+
+// owe notes how many ids wait for this node on another; true where some do.
+func (h *health) owe(holder string, count int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if count == 0 {
+		delete(h.debts, holder)
+		return false
+	}
+	if h.debts == nil {
+		h.debts = map[string]int64{}
+	}
+	h.debts[holder] = count
+	return true
+}
+
+// debt is how many sessions wait for this node, as last counted.
+func (h *health) debt() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	total := int64(0)
+	for _, n := range h.debts {
+		total += n
+	}
+	return total
+}
+
+func (h *health) wantsPass() {
+	h.mu.Lock()
+	h.pass = true
+	h.mu.Unlock()
+}
+
+func (h *health) passWanted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.pass
+}
+
+func (h *health) passDone(ok bool) {
+	h.mu.Lock()
+	h.pass = h.pass && !ok
+	h.mu.Unlock()
+}
+
+func (h *health) report(change func(*Progress)) {
+	h.mu.Lock()
+	change(&h.progress)
+	h.mu.Unlock()
+}

@@ -1,0 +1,410 @@
+package sessionring
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// A fan is one operation's way through the nodes: it starts with those that should answer, all at once, goes
+// on to the next in the order of preference where one fails or keeps it waiting, and ends when enough have
+// answered. What is asked, and what answers mean, is the operation's business.
+type fan struct {
+	c      *Client
+	v      *view
+	op     *op
+	name   string
+	id     string
+	encode func(f *fan, t *try) (buf []byte, want int)
+
+	groups []group
+	tries  []try
+	ended  []*call
+	began  time.Time
+	until  time.Time // the operation's deadline
+	wait   time.Duration
+	moved  bool          // something did not go as it should: for the Failover mark
+	values bool          // ask everybody for the value
+	touch  time.Duration // extend the lifetime by so much; 0: not
+	halt   bool          // go no further
+	writes bool          // a returning node that takes the write holds the newest: it counts
+
+	owed []*node // owners that miss this write and that no hint names yet
+	buf  []byte
+
+	// of a write
+	data    []byte
+	ttl     time.Duration
+	version Version // what the caller is told
+	stampAs Version // what is written beside each copy
+	lock    *Lock
+
+	groups2 [2]group
+	tries4  [4]try
+	prefs   [2][8]int
+}
+
+// group is one ring's claim on the operation: so many answers from the front of its list. There is a second
+// one while sessions move from a previous ring.
+type group struct {
+	v    *view
+	list []int // indexes into v.nodes, in order of preference
+	full bool  // list holds every node
+	next int   // list[:next] were considered
+	want int   // answers wanted from nodes that count
+}
+
+// try is one node's part in the fan.
+type try struct {
+	node   *node
+	view   *view
+	call   *call
+	state  tryState
+	first  bool // first in its group's list
+	counts bool // a read of a returning node does not
+	value  bool // asked for the value, not the stamp alone
+	hints  []*node
+	script *script // sent to the node
+	err    error
+}
+
+type tryState uint8
+
+const (
+	tryPending  tryState = iota
+	tryLate              // still out, but longer than patience
+	tryAnswered          // replies are there
+	tryFailed            // not used, or gave an error that counts against it
+)
+
+var timers = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}}
+
+// newFan prepares an operation on id.
+func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, *try) ([]byte, int)) *fan {
+	f := &fan{c: c, v: c.view.Load(), op: newOp(), name: name, id: id, encode: encode, began: time.Now()}
+	f.until = f.began.Add(c.conf.deadline)
+	if d, ok := ctx.Deadline(); ok && d.Before(f.until) {
+		f.until = d
+	}
+	f.tries = f.tries4[:0]
+	f.groups = f.groups2[:0]
+	for i, v := 0, f.v; v != nil && i < len(f.groups2); i, v = i+1, v.previous {
+		g := group{v: v, want: v.copies}
+		n := min(v.copies+2, len(f.prefs[i]))
+		g.list = v.ring.AppendOwners(f.prefs[i][:0], id, n)
+		g.full = len(g.list) < n || len(g.list) >= len(v.nodes)
+		f.groups = append(f.groups, g)
+	}
+	f.wait = c.patience(f.until.Sub(f.began), len(f.v.nodes), f.v.copies)
+	return f
+}
+
+// patience is how long a node may keep an operation waiting before the next is asked beside it. With several
+// copies the next one costs little; with one copy it may miss what only the first holds, so more is given.
+func (c *Client) patience(budget time.Duration, nodes, copies int) time.Duration {
+	switch {
+	case nodes < 2:
+		return budget
+	case copies < 2:
+		return budget / 4
+	default:
+		return budget / 14
+	}
+}
+
+// at returns the node at the position of a group's list, nil past its end. The full order is only worked out
+// where the first few do not do.
+func (f *fan) at(g *group, pos int) *node {
+	if pos >= len(g.list) && !g.full {
+		g.list = g.v.ring.Preference(make([]int, 0, len(g.v.nodes)), f.id)
+		g.full = true
+	}
+	if pos >= len(g.list) {
+		return nil
+	}
+	return g.v.nodes[g.list[pos]]
+}
+
+func (f *fan) try(n *node) *try {
+	for i := range f.tries {
+		if f.tries[i].node == n {
+			return &f.tries[i]
+		}
+	}
+	return nil
+}
+
+// start considers the group's next node.
+func (f *fan) start(g *group) bool {
+	n := f.at(g, g.next)
+	if n == nil {
+		return false
+	}
+	owner := g.next < g.v.copies
+	g.next++
+	if f.try(n) != nil {
+		return true
+	}
+	s := n.health.now()
+	t := try{node: n, view: g.v, first: g.next == 1, counts: f.writes || s == StateUp || s == StateSuspect}
+	if s == StateDown {
+		t.state, t.err = tryFailed, n.health.cause()
+		f.moved = f.moved || owner
+		if owner {
+			f.owed = append(f.owed, n)
+		}
+		f.tries = append(f.tries, t)
+		return true
+	}
+	f.tries = append(f.tries, t)
+	f.send(len(f.tries) - 1)
+	return true
+}
+
+// send encodes a try's commands and hands them to its node.
+func (f *fan) send(i int) {
+	t := &f.tries[i]
+	buf, want := f.encode(f, t)
+	t.call = &call{op: f.op, node: t.node, want: want, again: t.call != nil, epoch: t.node.health.epoch.Load()}
+	t.state = tryPending
+	t.node.pipe.send(t.call, buf)
+	f.buf = buf[:0]
+}
+
+// run drives the fan until enough have answered, or nobody else can. It returns nil, or the caller's own
+// context error; what the answers mean is read from f.tries.
+func (f *fan) run(ctx context.Context) error {
+	timer := timers.Get().(*time.Timer)
+	defer func() {
+		timer.Stop()
+		timers.Put(timer)
+	}()
+	for {
+		if f.advance() {
+			return nil
+		}
+		timer.Reset(f.nextLook())
+		select {
+		case <-f.op.wake:
+			f.collect()
+		case <-timer.C:
+			if !f.giveUpOn(time.Now()) {
+				return nil // the deadline
+			}
+		case <-ctx.Done():
+			f.collect() // an answer that is there counts
+			if f.advance() {
+				return nil
+			}
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				f.giveUpOn(f.until)
+				return nil
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// advance starts what is wanted and reports whether the fan is done.
+func (f *fan) advance() bool {
+	done := true
+	for i := range f.groups {
+		if !f.advanceGroup(&f.groups[i]) {
+			done = false
+		}
+	}
+	return done
+}
+
+func (f *fan) advanceGroup(g *group) bool {
+	for {
+		counted, answered, pending, late, alive := 0, 0, 0, 0, 0
+		waiting := false // for a returning node
+		for _, ix := range g.list[:g.next] {
+			t := f.try(g.v.nodes[ix])
+			if t.state != tryFailed {
+				alive++
+			}
+			switch {
+			case t.state == tryAnswered:
+				answered++
+				if t.counts {
+					counted++
+				}
+			case t.state == tryPending && t.counts:
+				pending++
+			case t.state == tryPending:
+				waiting = true
+			case t.state == tryLate:
+				late++
+			}
+		}
+		// After a cold start every node may be returning; a few of them do then.
+		if counted+pending < g.want && alive < g.want+2 && !f.halt && f.start(g) {
+			continue
+		}
+		switch {
+		case pending > 0 || waiting:
+			return false
+		case counted >= g.want || answered > 0:
+			return true
+		default:
+			return late == 0
+		}
+	}
+}
+
+// nextLook is the time until somebody's patience or the deadline ends.
+func (f *fan) nextLook() time.Duration {
+	now := time.Now()
+	next := f.until
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state == tryPending {
+			if at := t.call.sentAt.Add(f.wait); at.Before(next) {
+				next = at
+			}
+		}
+	}
+	return max(next.Sub(now), 0)
+}
+
+// giveUpOn marks as late whoever has been out too long; false when the whole operation has.
+func (f *fan) giveUpOn(now time.Time) bool {
+	over := !now.Before(f.until)
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state != tryPending || (!over && now.Sub(t.call.sentAt) < f.wait) {
+			continue
+		}
+		t.state = tryLate
+		t.err = t.node.err(f.name, ErrTimeout)
+		f.missed(t)
+		// Nothing at all came back since: the node hangs, and so does whoever else is on this connection.
+		// Only what waited its full patience may say so: a caller in a hurry proves nothing.
+		if cn := t.call.conn; now.Sub(t.call.sentAt) >= f.wait && cn != nil && cn.silentSince(t.call.sentAt) {
+			t.node.health.failed(t.call.epoch, t.err)
+			f.c.failure(t.node, f.name, t.err)
+			if t.node.health.now() == StateDown {
+				t.node.pipe.drop(ErrTimeout) // whoever else waits on it need not
+			}
+		}
+	}
+	return !over
+}
+
+// missed notes that an owner did not take part.
+func (f *fan) missed(t *try) {
+	f.moved = true
+	if f.isOwner(t.node) {
+		f.owed = append(f.owed, t.node)
+	}
+}
+
+func (f *fan) isOwner(n *node) bool {
+	for i := range f.groups {
+		g := &f.groups[i]
+		for j := 0; j < g.v.copies && j < len(g.list); j++ {
+			if g.v.nodes[g.list[j]] == n {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// collect takes in the calls that ended.
+func (f *fan) collect() {
+	f.ended = f.op.take(f.ended[:0])
+	for _, k := range f.ended {
+		i := f.indexOf(k)
+		if i < 0 {
+			continue // replaced by a second send
+		}
+		f.settle(i)
+	}
+}
+
+func (f *fan) indexOf(k *call) int {
+	for i := range f.tries {
+		if f.tries[i].call == k {
+			return i
+		}
+	}
+	return -1
+}
+
+func (f *fan) settle(i int) {
+	t := &f.tries[i]
+	err := t.call.err
+	full := false
+	if err == nil {
+		for _, r := range t.call.replies {
+			if r.err == nil {
+				continue
+			}
+			if v := judge(r.err); v == verdictFailed || v == verdictFull {
+				err, full = r.err, v == verdictFull
+				break
+			}
+		}
+	}
+	switch {
+	case err == nil:
+		t.state = tryAnswered
+		t.node.health.succeeded(t.call.epoch)
+		return
+	case judge(err) == verdictRetry && !t.call.again && time.Now().Before(f.until):
+		f.send(i) // commands are written so that running twice is harmless
+		return
+	}
+	t.state = tryFailed
+	t.err = t.node.err(f.name, err)
+	f.missed(t)
+	// One copy: a stand-in beside an owner that still serves the old one would go back in time.
+	f.halt = f.halt || (full && f.v.copies < 2)
+	if !full && !errors.Is(err, ErrOverloaded) && !errors.Is(err, ErrClosed) {
+		t.node.health.failed(t.call.epoch, t.err)
+	}
+	f.c.failure(t.node, f.name, t.err)
+}
+
+// noNode is the error of an operation that nobody answered.
+func (f *fan) noNode() error {
+	e := &NoNodeError{Op: f.name, Elapsed: time.Since(f.began)}
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state == tryAnswered {
+			continue
+		}
+		if errors.Is(t.err, ErrClosed) {
+			return ErrClosed
+		}
+		ne := &NodeError{Node: t.node.id, Op: f.name, Err: ErrTimeout}
+		var known *NodeError
+		if errors.As(t.err, &known) {
+			ne = known
+		} else if t.err != nil {
+			ne.Err = t.err
+		}
+		e.Nodes = append(e.Nodes, ne)
+	}
+	return e
+}
+
+// away names the owners that did not answer, nil when all did. A returning owner's word counts for nothing.
+func (f *fan) away() []string {
+	var out []string
+	for i := range f.tries {
+		t := &f.tries[i]
+		if (t.state != tryAnswered || !t.counts) && f.isOwner(t.node) {
+			out = append(out, t.node.id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,326 @@
+package sessionring
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// GetOptions says how to read; the zero value is Get.
+type GetOptions struct {
+	// Touch extends the lifetime in the same round trip.
+	Touch bool
+	// Lifetime is used by Touch instead of the configured one; zero: the configured one.
+	Lifetime time.Duration
+}
+
+// Get returns the session's bytes. ErrNotFound when there is none; it comes with ErrOwnerAway where a node
+// that should hold the session could not be asked. ErrNoNode when no node answered within the deadline.
+func (c *Client) Get(ctx context.Context, id string) ([]byte, error) {
+	it, err := c.Load(ctx, id, GetOptions{})
+	return it.Data, err
+}
+
+// Load reads a session with its version. Errors are those of Get.
+func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, error) {
+	if err := c.check(ctx, id); err != nil {
+		return Item{}, err
+	}
+	ttl := time.Duration(0)
+	if opt.Touch {
+		ttl = c.lifetimeOr(opt.Lifetime)
+	}
+	var it Item
+	var f *fan
+	var err error
+	for range 3 {
+		f = c.newFan(ctx, "get", id, encodeRead)
+		f.touch = ttl
+		var again bool
+		it, again, err = c.readOnce(ctx, f)
+		if !again {
+			break
+		}
+	}
+	if err == nil {
+		c.clock.saw(it.Version)
+	}
+	return it, c.ended(f, err)
+}
+
+func (c *Client) lifetimeOr(d time.Duration) time.Duration {
+	if d <= 0 {
+		return c.conf.lifetime
+	}
+	return min(d, MaxLifetime)
+}
+
+// encodeRead asks one node: the first for value and stamp, others for the stamp alone, unless nobody else is
+// asked for the value or will still answer.
+func encodeRead(f *fan, t *try) ([]byte, int) {
+	t.value = true
+	if t.call == nil && !f.values {
+		for i := range f.tries {
+			o := &f.tries[i]
+			if o != t && o.value && o.counts && (o.state == tryPending || o.state == tryAnswered) {
+				t.value = false
+				break
+			}
+		}
+	}
+	b, n := f.buf[:0], 1
+	key, plain := t.node.key(f.id), !t.view.stamped && t.first
+	switch {
+	case plain:
+		t.value = true
+		b = appendCommand(b, "GET", key)
+	case t.value:
+		b = appendCommand(b, "MGET", key, t.node.stampKey(f.id))
+	default:
+		b = appendCommand(b, "GET", t.node.stampKey(f.id))
+	}
+	if f.touch > 0 {
+		var m int
+		b, m = appendTouch(b, t.node, f.id, f.touch, plain)
+		n += m
+	}
+	return b, n
+}
+
+// appendTouch extends value and stamp; whole seconds by EXPIRE, as PHP does.
+func appendTouch(b []byte, n *node, id string, ttl time.Duration, plain bool) ([]byte, int) {
+	cmd, arg := "PEXPIRE", formatMillis(ttl)
+	if ttl%time.Second == 0 {
+		cmd, arg = "EXPIRE", formatMillis(ttl/1000)
+	}
+	b = appendCommand(b, cmd, n.key(id), arg)
+	if plain {
+		return b, 1
+	}
+	return appendCommand(b, cmd, n.stampKey(id), arg), 2
+}
+
+// copyState is what one node holds of a session.
+type copyState struct {
+	t     *try
+	stamp stamp // zero version: none
+	data  []byte
+	has   bool // data were read
+	lost  bool // stamped, but the value is gone: evicted
+}
+
+// copyOf reads a try's replies.
+func copyOf(t *try) (copyState, error) {
+	s := copyState{t: t}
+	r := t.call.replies
+	if len(r) == 0 {
+		return s, errProtocol
+	}
+	if r[0].err != nil {
+		return s, t.node.err("get", r[0].err)
+	}
+	var st reply
+	switch {
+	case t.value && r[0].kind == '*' && len(r) >= 3:
+		s.data, s.has = r[1].b, !r[1].null
+		st = r[2]
+	case t.value:
+		s.data, s.has = r[0].b, !r[0].null
+		st = reply{null: true}
+	default:
+		st = r[0]
+	}
+	if parsed, ok := parseStamp(st.b); ok && !st.null {
+		s.stamp = parsed
+	} else if s.has {
+		s.stamp = stamp{version: zeroVersion} // written by somebody who knows no stamps
+	}
+	if s.stamp.dead {
+		s.data, s.has = nil, false
+	} else if t.value && !s.has && s.stamp.version != "" {
+		s.lost = true
+		s.stamp = stamp{}
+	}
+	return s, nil
+}
+
+// readOnce runs a prepared read. again asks for another run: the newest copy vanished while it was fetched.
+func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err error) {
+	widened := false
+	for {
+		if err := f.run(ctx); err != nil {
+			return it, false, err
+		}
+		copies, err := f.copies()
+		if err != nil {
+			return it, false, err
+		}
+		if len(copies) == 0 {
+			return it, false, f.noNode()
+		}
+		best := newest(copies)
+		switch {
+		case best.stamp.dead:
+			c.mendIfBehind(f, copies, best)
+			return it, false, ErrNotFound
+		case best.has:
+			c.mendIfBehind(f, copies, best)
+			v := best.stamp.version
+			if !best.t.view.stamped && best.t.first {
+				v = plainVersion(best.data)
+			}
+			return Item{Data: best.data, Version: v}, false, nil
+		case best.stamp.version != "":
+			// A node has a newer stamp than the one that was asked for the value.
+			if !c.fetch(ctx, f, best.t) {
+				return c.bestLeft(f, copies)
+			}
+			continue
+		}
+		// A miss. It is believed at once only if everybody who should know was asked and nothing looks lost.
+		away := f.away()
+		if !widened && (len(away) > 0 || anyLost(copies)) && f.widen(len(away)+1) {
+			widened = true
+			continue
+		}
+		if len(away) > 0 {
+			return it, false, &missingError{away}
+		}
+		it, err = c.confirmMiss(ctx, f)
+		return it, false, err
+	}
+}
+
+// copies reads what every node that answered holds.
+func (f *fan) copies() ([]copyState, error) {
+	out := make([]copyState, 0, 4)
+	var firstErr error
+	for i := range f.tries {
+		if f.tries[i].state != tryAnswered {
+			continue
+		}
+		s, err := copyOf(&f.tries[i])
+		if err != nil {
+			firstErr = errors.Join(firstErr, err)
+			continue
+		}
+		out = append(out, s)
+	}
+	if len(out) == 0 && firstErr != nil {
+		return nil, firstErr
+	}
+	return out, nil
+}
+
+// newest picks the copy to believe: tombstones first, then the greatest version, then one whose data are here.
+func newest(copies []copyState) copyState {
+	best := copies[0]
+	for _, s := range copies[1:] {
+		if s.stamp.newer(best.stamp) || (s.stamp == best.stamp && s.has && !best.has) {
+			best = s
+		}
+	}
+	return best
+}
+
+func anyLost(copies []copyState) bool {
+	for _, s := range copies {
+		if s.lost {
+			return true
+		}
+	}
+	return false
+}
+
+// widen asks more nodes, for value and stamp, and those again that gave their stamp alone.
+func (f *fan) widen(more int) bool {
+	f.values = true
+	asked := false
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryAnswered && !t.value {
+			t.call = nil
+			f.send(i)
+			asked = true
+		}
+	}
+	for i := range f.groups {
+		g := &f.groups[i]
+		for range more {
+			if !f.start(g) {
+				break
+			}
+			asked = true
+		}
+	}
+	return asked
+}
+
+// fetch asks a node that gave its stamp alone for the value too.
+func (c *Client) fetch(ctx context.Context, f *fan, t *try) bool {
+	for i := range f.tries {
+		if &f.tries[i] == t || f.tries[i].node == t.node {
+			f.values = true
+			f.tries[i].call = nil
+			f.send(i)
+			if f.run(ctx) != nil {
+				return false
+			}
+			return f.tries[i].state == tryAnswered
+		}
+	}
+	return false
+}
+
+// bestLeft: the newest copy went away while it was fetched. If its write was acknowledged, another node has
+// it and another run finds it; the last run takes what is there.
+func (c *Client) bestLeft(f *fan, copies []copyState) (Item, bool, error) {
+	best := copyState{}
+	for _, s := range copies {
+		if s.has && (!best.has || s.stamp.newer(best.stamp)) {
+			best = s
+		}
+	}
+	if !best.has {
+		return Item{}, true, f.noNode()
+	}
+	return Item{Data: best.data, Version: best.stamp.version}, true, nil
+}
+
+// confirmMiss asks the owners once more by GET, which tells an absent key from one that holds no string
+// (MGET gives nil for both) and finds a value that somebody stored without a stamp.
+func (c *Client) confirmMiss(ctx context.Context, f *fan) (Item, error) {
+	if !f.v.stamped {
+		return Item{}, ErrNotFound // that was a GET
+	}
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state != tryAnswered || !f.isOwner(t.node) {
+			continue
+		}
+		r, err := c.ask(ctx, t.node, f.wait, 1, appendCommand(nil, "GET", t.node.key(f.id)))
+		switch {
+		case errors.Is(err, ErrWrongType):
+			return Item{}, t.node.err("get", err)
+		case err == nil && len(r) == 1 && !r[0].null && !t.value:
+			c.mend.add(f.id)
+			return Item{Data: r[0].b, Version: zeroVersion}, nil
+		}
+	}
+	return Item{}, ErrNotFound
+}
+
+// mendIfBehind has copies repaired that are older than the best, behind the user's back.
+func (c *Client) mendIfBehind(f *fan, copies []copyState, best copyState) {
+	if !best.t.view.stamped && len(f.groups) == 1 {
+		return // one copy; stand-ins are handed back by the rejoin
+	}
+	for _, s := range copies {
+		if s.stamp != best.stamp && f.isOwner(s.t.node) {
+			c.mend.add(f.id)
+			return
+		}
+	}
+	if !f.isOwner(best.t.node) {
+		c.mend.add(f.id)
+	}
+}

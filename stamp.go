@@ -1,0 +1,209 @@
+package sessionring
+
+import (
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// Version orders the writes of one session: a later write has a greater Version, compared as a string.
+// "" means that there is no session. With distribution=phpredis, where the layout has no room for one, it is
+// a digest of the data: equal or not is all it tells then.
+type Version string
+
+// A stamp stands beside each copy: the version, then one letter.
+//
+//	0001764072000123.4711223344v
+//	counter (16)    .writer(10) v value, d tombstone
+//
+// Digits alone, since Redis compares Lua strings by its locale, and all locales agree on digits.
+const (
+	versionLen = 16 + 1 + 10
+	stampLen   = versionLen + 1
+	stampValue = 'v'
+	stampDead  = 'd'
+
+	zeroVersion Version = "0000000000000000.0000000000" // of a value without a stamp: older than all
+
+	maxCounter = 9_999_999_999_999_999
+)
+
+// stamp is a parsed stamp; the zero stamp means that there is none.
+type stamp struct {
+	version Version
+	dead    bool
+}
+
+// parseStamp reads a stamp; ok is false for bytes that are none, which count as no stamp.
+func parseStamp(b []byte) (s stamp, ok bool) {
+	if len(b) != stampLen || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampDead) {
+		return stamp{}, false
+	}
+	for i, ch := range b[:versionLen] {
+		if i != 16 && (ch < '0' || ch > '9') {
+			return stamp{}, false
+		}
+	}
+	return stamp{version: Version(b[:versionLen]), dead: b[versionLen] == stampDead}, true
+}
+
+func (s stamp) String() string {
+	if s.dead {
+		return string(s.version) + string(rune(stampDead))
+	}
+	return string(s.version) + string(rune(stampValue))
+}
+
+// newer reports whether s beats t: a tombstone beats every value, for an id is never used again.
+func (s stamp) newer(t stamp) bool {
+	if s.dead != t.dead {
+		return s.dead
+	}
+	return s.version > t.version
+}
+
+// clock makes versions: hybrid logical time (Kulkarni et al., "Logical Physical Clocks", 2014). A version is
+// greater than each that this clock made or saw, else the time in milliseconds; the writer's tag makes it
+// unique. A wall clock that is wrong, even by years, only makes later writers count from there.
+type clock struct {
+	last atomic.Uint64
+	tag  string
+	now  func() time.Time
+}
+
+func newClock(now func() time.Time) *clock {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: it would have ended the process
+	if now == nil {
+		now = time.Now
+	}
+	return &clock{tag: fmt.Sprintf("%010d", binary.LittleEndian.Uint64(b[:])%1e10), now: now}
+}
+
+// next returns a version greater than all seen.
+func (c *clock) next() Version {
+	ms := uint64(max(c.now().UnixMilli(), 1))
+	for {
+		last := c.last.Load()
+		n := max(last+1, ms)
+		if n > maxCounter {
+			n = maxCounter // 300,000 years on; order then rests on the tag
+		}
+		if c.last.CompareAndSwap(last, n) {
+			var b [versionLen]byte
+			for i := 15; i >= 0; i-- {
+				b[i] = byte('0' + n%10)
+				n /= 10
+			}
+			b[16] = '.'
+			copy(b[17:], c.tag)
+			return Version(b[:])
+		}
+	}
+}
+
+// saw makes later versions greater than v.
+func (c *clock) saw(v Version) {
+	if len(v) != versionLen {
+		return
+	}
+	n, err := strconv.ParseUint(string(v[:16]), 10, 64)
+	if err != nil {
+		return
+	}
+	for {
+		last := c.last.Load()
+		if n <= last || c.last.CompareAndSwap(last, n) {
+			return
+		}
+	}
+}
+
+// script is a Lua script with its SHA-1, the name under which Redis caches it.
+type script struct {
+	text, sha string
+	bit       uint32 // in node.scripts
+}
+
+func newScript(bit uint32, text string) *script {
+	sum := sha1.Sum([]byte(text))
+	return &script{text, hex.EncodeToString(sum[:]), 1 << bit}
+}
+
+// writeScript stores value and stamp unless the stamp there is newer or a tombstone.
+//
+//	KEYS value, stamp [, lock]    ARGV version, ttl ms, data [, expected version or "*" [, lock token [, "?"]]]
+//
+// With "?" the lock may also be nobody's: for nodes that it was not taken on.
+//
+// It answers 1 when stored, else the stamp that stands in the way, or "L" when the lock is not the token's.
+// The type is looked at only where no stamp is: a stamped key is ours.
+var writeScript = newScript(0, `local s=redis.call('GET',KEYS[2])
+if ARGV[5] then
+ local l=redis.call('GET',KEYS[3])
+ if l~=ARGV[5] and (l or ARGV[6]~='?') then return 'L' end
+end
+if s then
+ if string.byte(s,28)==100 then return s end
+ local v=string.sub(s,1,27)
+ if v>ARGV[1] then return s end
+ if ARGV[4] and ARGV[4]~='*' and v>ARGV[4] and redis.call('EXISTS',KEYS[1])==1 then return s end
+else
+ local t=redis.call('TYPE',KEYS[1]).ok
+ if t~='none' then
+  if t~='string' then return redis.error_reply('WRONGTYPE key holds a '..t) end
+  if ARGV[4]=='' then return '0000000000000000.0000000000v' end
+ end
+end
+redis.call('SET',KEYS[1],ARGV[3],'PX',ARGV[2])
+redis.call('SET',KEYS[2],ARGV[1]..'v','PX',ARGV[2])
+return 1`)
+
+// deleteScript removes the value and leaves a tombstone that lives as long as an old copy could.
+// DEL comes first: after one write a script may go on even where maxmemory is reached.
+//
+//	KEYS value, stamp    ARGV stamp, ttl ms    answers whether there was a value, and the tombstone's ttl
+var deleteScript = newScript(1, `local t=math.max(tonumber(ARGV[2]),redis.call('PTTL',KEYS[1]),redis.call('PTTL',KEYS[2]))
+local n=redis.call('DEL',KEYS[1])
+redis.call('SET',KEYS[2],ARGV[1],'PX',string.format('%.0f',t))
+return {n,t}`)
+
+// forgetScript removes a copy, stamp and all, if the stamp is still the one given: for stand-in copies.
+//
+//	KEYS value, stamp    ARGV stamp
+var forgetScript = newScript(2, `if redis.call('GET',KEYS[2])==ARGV[1] then redis.call('DEL',KEYS[1],KEYS[2]) return 1 end
+return 0`)
+
+// plainSwapScript stores data if the value's digest is the one given ("": if there is none), for the layout
+// without stamps.
+//
+//	KEYS value [, lock]    ARGV ttl ms, data, digest or "*" [, lock token]
+var plainSwapScript = newScript(3, `if ARGV[4] and redis.call('GET',KEYS[2])~=ARGV[4] then return 'L' end
+local d=redis.call('GET',KEYS[1])
+local h=''
+if d then h=redis.sha1hex(d) end
+if ARGV[3]~='*' and h~=ARGV[3] then return 'C' end
+redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[1])
+return 1`)
+
+// releaseScript is phpredis's own way to release a lock; a lease ends by it too.
+//
+//	KEYS lock    ARGV token
+var releaseScript = newScript(4, `if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end`)
+
+// renewScript prolongs a lock or a lease that is still the token's.
+//
+//	KEYS lock    ARGV token, ttl ms
+var renewScript = newScript(5, `if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) end
+return 0`)
+
+// plainVersion is the Version of data in the layout without stamps.
+func plainVersion(data []byte) Version {
+	sum := sha1.Sum(data)
+	return Version(hex.EncodeToString(sum[:]))
+}

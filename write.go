@@ -1,0 +1,476 @@
+package sessionring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SetOptions says how to write; the zero value is Set.
+type SetOptions struct {
+	// Lifetime of this session from now; zero: the configured one.
+	Lifetime time.Duration
+	// IfVersion makes the write happen only if the session still has this version (from Load), else
+	// ConflictError. A pointer to "" demands that there is no session yet.
+	IfVersion *Version
+	// Lock makes the write happen only while this lock is held, else ErrLockLost.
+	Lock *Lock
+}
+
+// Set stores the session's bytes with the configured lifetime. The last writer wins, except that nothing is
+// written to a session that was deleted (ErrDestroyed). ErrNoNode when no node took it within the deadline;
+// ErrOutOfMemory, ErrTooLarge, ErrID as they say.
+func (c *Client) Set(ctx context.Context, id string, data []byte) error {
+	_, err := c.Store(ctx, id, data, SetOptions{})
+	return err
+}
+
+// Store is Set with options. It returns the version written.
+func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptions) (Version, error) {
+	if err := c.check(ctx, id); err != nil {
+		return "", err
+	}
+	if len(data) > MaxDataLength {
+		return "", fmt.Errorf("%w: %d bytes, Redis takes at most %d", ErrTooLarge, len(data), MaxDataLength)
+	}
+	ttl := c.lifetimeOr(opt.Lifetime)
+	if opt.IfVersion != nil {
+		return c.storeIf(ctx, id, data, ttl, opt)
+	}
+	version := c.clock.next()
+	for {
+		f := c.newFan(ctx, "set", id, encodeWrite)
+		f.prepareWrite(data, ttl, version, opt)
+		refused, err := c.writeOnce(ctx, f)
+		if err == nil && refused.version != "" {
+			// Somebody wrote with a greater version: this write is the later one, so it takes a greater still.
+			c.clock.saw(refused.version)
+			version = c.clock.next()
+			if time.Now().Before(f.until) {
+				continue
+			}
+			err = f.noNode()
+		}
+		return f.version, c.ended(f, err)
+	}
+}
+
+func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt SetOptions) {
+	f.writes = true
+	f.data, f.ttl, f.version, f.lock = data, ttl, version, opt.Lock
+	f.wait += time.Duration(len(data)) * 50 // large sessions at 20 MB/s
+	if !f.v.stamped {
+		f.version = plainVersion(data)
+	}
+	f.stampAs = version
+}
+
+// encodeWrite stores value and stamp on one node, under the guard; where PHP's own layout is kept, the owner
+// gets what PHP would have sent.
+func encodeWrite(f *fan, t *try) ([]byte, int) {
+	key, ttl := t.node.key(f.id), formatMillis(f.ttl)
+	b := f.buf[:0]
+	plain := !t.view.stamped && t.first
+	switch {
+	case f.lock != nil:
+		b = f.appendFenced(b, t, "*")
+	case plain && f.ttl%time.Second == 0:
+		b = appendHeader(b, 4)
+		b = appendArg(appendArg(appendArg(b, "SETEX"), key), formatMillis(f.ttl/1000))
+		b = appendArg(b, f.data)
+	case plain:
+		b = appendHeader(b, 4)
+		b = appendArg(appendArg(appendArg(b, "PSETEX"), key), ttl)
+		b = appendArg(b, f.data)
+	default:
+		b = appendScript(b, writeScript, t, "2", key, t.node.stampKey(f.id), string(f.stampAs), ttl, f.data)
+	}
+	return f.appendHints(b, t, 1)
+}
+
+// appendFenced writes under an expected version ("*": any) and, where there is one, a lock.
+func (f *fan) appendFenced(b []byte, t *try, expected string) []byte {
+	n, ttl := t.node, formatMillis(f.ttl)
+	plain := !t.view.stamped && t.first
+	switch {
+	case plain && f.lock == nil:
+		return appendScript(b, plainSwapScript, t, "1", n.key(f.id), ttl, f.data, expected)
+	case plain:
+		return appendScript(b, plainSwapScript, t, "2", n.key(f.id), n.lockKey(f.id), ttl, f.data, expected, f.lock.token)
+	case f.lock == nil:
+		return appendScript(b, writeScript, t, "2", n.key(f.id), n.stampKey(f.id), string(f.stampAs), ttl, f.data, expected)
+	}
+	args := []any{"3", n.key(f.id), n.stampKey(f.id), n.lockKey(f.id), string(f.stampAs), ttl, f.data, expected, f.lock.token}
+	if !f.lock.holds(n) {
+		args = append(args, "?")
+	}
+	return appendScript(b, writeScript, t, args...)
+}
+
+// appendScript calls a script by its name, or with its text where the node may not know it yet. Arguments
+// are strings or bytes.
+func appendScript(b []byte, s *script, t *try, args ...any) []byte {
+	t.script = s
+	b = appendHeader(b, 2+len(args))
+	if t.node.knows(s) {
+		b = appendArg(appendArg(b, "EVALSHA"), s.sha)
+	} else {
+		b = appendArg(appendArg(b, "EVAL"), s.text)
+	}
+	for _, a := range args {
+		switch a := a.(type) {
+		case string:
+			b = appendArg(b, a)
+		case []byte:
+			b = appendArg(b, a)
+		}
+	}
+	return b
+}
+
+// appendHints leaves word for owners that miss this write, on a node that takes it.
+func (f *fan) appendHints(b []byte, t *try, n int) ([]byte, int) {
+	t.hints = append(t.hints, f.owed...)
+	f.owed = f.owed[:0]
+	for _, owner := range t.hints {
+		b = f.c.appendHint(b, t.node, owner, f.id)
+		n += hintReplies
+	}
+	return b, n
+}
+
+const hintReplies = 2
+
+func (c *Client) appendHint(b []byte, at, owner *node, id string) []byte {
+	key := at.hintKey(owner)
+	b = appendCommand(b, "SADD", key, id)
+	// Nothing lives longer than its session; a node that never returns must not keep its list for ever.
+	return appendCommand(b, "PEXPIRE", key, formatMillis(2*max(c.conf.lifetime, 24*time.Hour)))
+}
+
+// writeOnce runs a prepared write. refused is the stamp that stood in the way, if any.
+func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err error) {
+	if err := f.run(ctx); err != nil {
+		return refused, err
+	}
+	took, dead := 0, false
+	var plainErr error
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state != tryAnswered {
+			continue
+		}
+		switch r := t.call.replies[0]; {
+		case isNoScript(r.err):
+			// The node lost its script cache (restart, SCRIPT FLUSH): once more, with the text.
+			t.node.forgetScripts()
+			if err := c.resend(ctx, f, i); err != nil {
+				return refused, err
+			}
+			return c.writeOnce(ctx, f)
+		case r.err != nil:
+			plainErr = t.node.err(f.name, r.err)
+		case r.kind == '$' && string(r.b) == "L":
+			return refused, ErrLockLost
+		case r.kind == '$' && string(r.b) == "C":
+			return refused, errPlainConflict
+		case r.kind == '$':
+			st, ok := parseStamp(r.b)
+			switch {
+			case !ok:
+				plainErr = t.node.err(f.name, errProtocol)
+			case st.dead:
+				dead = true
+			case st.newer(refused):
+				refused = st
+			}
+		default:
+			took++
+			t.node.learned(t.script)
+		}
+	}
+	switch {
+	case dead:
+		if took > 0 {
+			c.mend.add(f.id) // whoever took the write missed the tombstone
+		}
+		return stamp{}, ErrDestroyed
+	case refused.version != "":
+		return refused, nil
+	case took == 0 && plainErr != nil:
+		return refused, plainErr
+	case took == 0:
+		return refused, f.unserved()
+	}
+	c.leaveHints(f)
+	return refused, nil
+}
+
+// unserved is the error of a write that nobody took: a full node's own word, else ErrNoNode.
+func (f *fan) unserved() error {
+	for i := range f.tries {
+		if t := &f.tries[i]; t.err != nil && errors.Is(t.err, ErrOutOfMemory) {
+			return t.err
+		}
+	}
+	return f.noNode()
+}
+
+// resend asks a node that answered once more.
+func (c *Client) resend(ctx context.Context, f *fan, i int) error {
+	t := &f.tries[i]
+	f.owed = append(f.owed, t.hints...)
+	t.hints, t.call = nil, nil
+	f.send(i)
+	return f.run(ctx)
+}
+
+// leaveHints sees to it that each owner that missed the write is named on a node that took it.
+func (c *Client) leaveHints(f *fan) {
+	if !f.moved {
+		return
+	}
+	missing := f.owed
+	for i := range f.tries { // hints that went down with their carrier
+		if t := &f.tries[i]; t.state != tryAnswered {
+			missing = append(missing, t.hints...)
+		}
+	}
+	var carrier *try
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryAnswered {
+			carrier = t
+			break
+		}
+	}
+	if carrier == nil {
+		return
+	}
+	var b []byte
+	n := 0
+	for _, owner := range missing {
+		if t := f.try(owner); t != nil && t.state == tryAnswered {
+			continue // late, but it came
+		}
+		if owner == carrier.node {
+			continue
+		}
+		b = c.appendHint(b, carrier.node, owner, f.id)
+		n += hintReplies
+	}
+	if n > 0 {
+		// Nobody waits: the copy that was acknowledged is safe, the hint makes good its missing twin.
+		carrier.node.pipe.send(&call{op: newOp(), node: carrier.node, want: n}, b)
+	}
+}
+
+func isNoScript(err error) bool {
+	var re replyError
+	return errors.As(err, &re) && len(re) >= 8 && re[:8] == "NOSCRIPT"
+}
+
+// storeIf is compare-and-set: decided by the first node of the preference list that answers, then written to
+// the others as any write. While clients disagree on which node that is, two of them can both win; the later
+// version stays.
+func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.Duration, opt SetOptions) (Version, error) {
+	version := c.clock.next()
+	if opt.IfVersion != nil && len(*opt.IfVersion) == versionLen {
+		c.clock.saw(*opt.IfVersion)
+		version = c.clock.next()
+	}
+	expected := string(*opt.IfVersion)
+	f := c.newFan(ctx, "set", id, nil)
+	f.prepareWrite(data, ttl, version, opt)
+	f.encode = func(f *fan, t *try) ([]byte, int) {
+		return f.appendHints(f.appendFenced(f.buf[:0], t, expected), t, 1)
+	}
+	for i := range f.groups {
+		f.groups[i].want = 1
+	}
+	if len(f.groups) > 1 {
+		f.groups = f.groups[:1]
+	}
+	refused, err := c.writeOnce(ctx, f)
+	if errors.Is(err, errPlainConflict) || (err == nil && refused.version != "") {
+		newer, loadErr := c.Load(ctx, id, GetOptions{})
+		if loadErr != nil && !errors.Is(loadErr, ErrNotFound) {
+			return "", c.ended(f, loadErr)
+		}
+		return "", c.ended(f, &ConflictError{Newer: newer})
+	}
+	if err != nil || (f.v.copies < 2 && f.v.previous == nil) {
+		return f.version, c.ended(f, err)
+	}
+	// The decision fell. The rest is an ordinary write of the same version.
+	_ = c.ended(f, nil)
+	rest := c.newFan(ctx, "set", id, encodeWrite)
+	rest.prepareWrite(data, ttl, version, opt)
+	refused, err = c.writeOnce(ctx, rest)
+	if err == nil && refused.version != "" {
+		return version, c.ended(rest, nil) // overwritten already by somebody who saw it
+	}
+	return version, c.ended(rest, err)
+}
+
+// Touch extends the session's life by the configured lifetime; data and version stay. ErrNotFound when there
+// is none.
+func (c *Client) Touch(ctx context.Context, id string) error { return c.TouchFor(ctx, id, 0) }
+
+// TouchFor is Touch with a lifetime of its own; zero: the configured one.
+func (c *Client) TouchFor(ctx context.Context, id string, lifetime time.Duration) error {
+	if err := c.check(ctx, id); err != nil {
+		return err
+	}
+	f := c.newFan(ctx, "touch", id, encodeTouch)
+	f.touch = c.lifetimeOr(lifetime)
+	return c.ended(f, c.touchOnce(ctx, f))
+}
+
+func encodeTouch(f *fan, t *try) ([]byte, int) {
+	b, n := f.buf[:0], 0
+	plain := !t.view.stamped && t.first
+	if !plain {
+		b, n = appendCommand(b, "GET", t.node.stampKey(f.id)), 1
+	}
+	b, m := appendTouch(b, t.node, f.id, f.touch, plain)
+	return f.appendHints(b, t, n+m)
+}
+
+func (c *Client) touchOnce(ctx context.Context, f *fan) error {
+	widened := false
+	for {
+		if err := f.run(ctx); err != nil {
+			return err
+		}
+		answered, found, dead, uneven := 0, 0, false, false
+		var seen stamp
+		for i := range f.tries {
+			t := &f.tries[i]
+			if t.state != tryAnswered {
+				continue
+			}
+			r := t.call.replies
+			for _, x := range r {
+				if x.err != nil {
+					return t.node.err("touch", x.err)
+				}
+			}
+			plain := !t.view.stamped && t.first
+			has := r[0].n > 0
+			var st stamp
+			if !plain {
+				st, _ = parseStamp(r[0].b)
+				has = r[1].n > 0
+			}
+			dead = dead || st.dead
+			uneven = uneven || (answered > 0 && st != seen) || (found > 0) != (answered > 0 && has)
+			seen = st
+			answered++
+			if has {
+				found++
+			}
+		}
+		switch {
+		case answered == 0:
+			return f.noNode()
+		case dead:
+			if found > 0 {
+				c.mend.add(f.id)
+			}
+			return ErrNotFound
+		case found > 0:
+			if f.v.stamped && (found < answered || uneven) {
+				c.mend.add(f.id)
+			}
+			c.leaveHints(f)
+			return nil
+		}
+		away := f.away()
+		if len(away) == 0 {
+			return ErrNotFound
+		}
+		if !widened && f.widen(len(away)+1) {
+			widened = true
+			continue
+		}
+		return &missingError{away}
+	}
+}
+
+// Delete destroys the session: every later Set of this id ends with ErrDestroyed, and no copy that was away
+// brings it back. Deleting what is not there is no error.
+func (c *Client) Delete(ctx context.Context, id string) error {
+	if err := c.check(ctx, id); err != nil {
+		return err
+	}
+	f := c.newFan(ctx, "delete", id, encodeDelete)
+	f.writes = true
+	f.ttl = c.conf.lifetime
+	f.stampAs = c.clock.next()
+	return c.ended(f, c.deleteOnce(ctx, f))
+}
+
+func encodeDelete(f *fan, t *try) ([]byte, int) {
+	b := f.buf[:0]
+	if !t.view.stamped && t.first {
+		b = appendCommand(b, "DEL", t.node.key(f.id))
+	} else {
+		b = appendScript(b, deleteScript, t, "2", t.node.key(f.id), t.node.stampKey(f.id),
+			stamp{f.stampAs, true}.String(), formatMillis(f.ttl))
+	}
+	return f.appendHints(b, t, 1)
+}
+
+func (c *Client) deleteOnce(ctx context.Context, f *fan) error {
+	for {
+		if err := f.run(ctx); err != nil {
+			return err
+		}
+		took := 0
+		var longest int64
+		var plainErr error
+		for i := range f.tries {
+			t := &f.tries[i]
+			if t.state != tryAnswered {
+				continue
+			}
+			switch r := t.call.replies; {
+			case isNoScript(r[0].err):
+				t.node.forgetScripts()
+				if err := c.resend(ctx, f, i); err != nil {
+					return err
+				}
+				took = -1 << 20 // look again
+			case r[0].err != nil:
+				plainErr = t.node.err("delete", r[0].err)
+			default:
+				took++
+				if r[0].kind == '*' && len(r) >= 3 {
+					longest = max(longest, r[2].n)
+					t.node.learned(t.script)
+				}
+			}
+		}
+		switch {
+		case took < 0:
+			continue
+		case took == 0 && plainErr != nil:
+			return plainErr
+		case took == 0:
+			return f.unserved()
+		}
+		// A copy that lived longer than this client's lifetime may exist where the tombstone's time was not
+		// known; every tombstone gets the longest time seen.
+		if ttl := time.Duration(longest) * time.Millisecond; ttl > f.ttl+time.Second {
+			for i := range f.tries {
+				if t := &f.tries[i]; t.state == tryAnswered && len(t.call.replies) >= 3 && t.call.replies[2].n < longest {
+					t.node.pipe.send(&call{op: newOp(), node: t.node, want: 1},
+						appendCommand(nil, "PEXPIRE", t.node.stampKey(f.id), formatMillis(ttl)))
+				}
+			}
+		}
+		c.leaveHints(f)
+		return nil
+	}
+}
