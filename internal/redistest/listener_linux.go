@@ -29,7 +29,7 @@ func listenDeaf(addr string) (*listener, error) {
 	// A queue of length 0 holds one connection, maybe two.
 	for range 8 {
 		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
 			return l, nil
 		}
 		if err != nil {
