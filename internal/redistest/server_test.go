@@ -172,6 +172,28 @@ func TestSnapshotBringsOldDataBack(t *testing.T) {
 	}
 }
 
+func TestSnapshotLeavesTheDiskAlone(t *testing.T) {
+	ctx := testContext(t)
+	s := Node(t)
+	do(t, s, "SET", "k", "first")
+	_, err := s.SaveSnapshot(ctx)
+	must(t, err)
+	must(t, s.Kill())
+	must(t, s.Restart(ctx))
+	wantGet(t, s, "k", nil) // never saved
+
+	do(t, s, "SET", "k", "saved")
+	do(t, s, "SAVE")
+	do(t, s, "SET", "k", "not saved")
+	snap, err := s.SaveSnapshot(ctx)
+	must(t, err)
+	must(t, s.Kill())
+	must(t, s.Restart(ctx))
+	wantGet(t, s, "k", "saved")
+	must(t, s.RestartWith(ctx, snap))
+	wantGet(t, s, "k", "not saved")
+}
+
 func TestStopIsFinalAndLeavesNothing(t *testing.T) {
 	ctx := testContext(t)
 	var log strings.Builder

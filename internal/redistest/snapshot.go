@@ -37,11 +37,33 @@ func (s *Server) SaveSnapshot(ctx context.Context) (*Snapshot, error) {
 		snap, err := s.copyData()
 		return snap, errors.Join(err, s.signal(false))
 	case state == Running:
-		if _, err := s.DoContext(ctx, "SAVE"); err != nil {
-			return nil, fmt.Errorf("redistest: snapshot: %w", err)
-		}
+		return s.saveAndCopy(ctx)
 	}
 	return s.copyData()
+}
+
+// saveAndCopy leaves what is on the server's disk as it was, so that taking a
+// snapshot does not change what a killed server comes back with.
+func (s *Server) saveAndCopy(ctx context.Context) (*Snapshot, error) {
+	file := filepath.Join(s.dataDir(), "dump.rdb")
+	aside := file + ".aside"
+	err := os.Rename(file, aside)
+	had := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var snap *Snapshot
+	if _, err = s.DoContext(ctx, "SAVE"); err == nil {
+		snap, err = s.copyData()
+	}
+	undo := func() error { return os.RemoveAll(file) }
+	if had {
+		undo = func() error { return os.Rename(aside, file) }
+	}
+	if err = errors.Join(err, undo()); err != nil {
+		return nil, fmt.Errorf("redistest: snapshot: %w", err)
+	}
+	return snap, nil
 }
 
 func (s *Server) copyData() (*Snapshot, error) {
