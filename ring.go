@@ -115,7 +115,7 @@ func (r *Ring) Owner(id string) int {
 	if r.php != nil {
 		return r.php.entry(id)
 	}
-	return int(r.table.rows[uint(partitionOf(id))*r.table.depth])
+	return r.table.owner(partitionOf(id))
 }
 
 // Owners returns the indexes of the Copies() nodes that hold id, the first owner first.
@@ -137,8 +137,7 @@ func (r *Ring) AppendOwners(dst []int, id string, n int) []int {
 	if uint(n) > r.table.depth {
 		return r.appendOrder(dst, p, noContender, n)
 	}
-	at := uint(p) * r.table.depth
-	for _, node := range r.table.rows[at : at+uint(n)] {
+	for _, node := range r.table.row(p)[:n] {
 		dst = append(dst, int(node))
 	}
 	return dst
@@ -173,8 +172,8 @@ func (r *Ring) Shares() []float64 {
 		}
 		return shares
 	}
-	for at := uint(0); at < uint(len(r.table.rows)); at += r.table.depth {
-		shares[r.table.rows[at]]++
+	for p := range r.table.partitions() {
+		shares[r.table.owner(p)]++
 	}
 	for i := range shares {
 		shares[i] /= partitions

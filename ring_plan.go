@@ -35,8 +35,8 @@ type PlanNode struct {
 func PlanChange(from, to *Ring, samples int) Plan {
 	c := newComparison(from, to)
 	if from.table != nil && to.table != nil {
-		for p := range uint(partitions) {
-			c.count(int(from.table.rows[p*from.table.depth]), int(to.table.rows[p*to.table.depth]))
+		for p := range from.table.partitions() {
+			c.count(from.table.owner(p), to.table.owner(p))
 		}
 		return c.plan()
 	}

@@ -20,6 +20,10 @@ type table struct {
 	rows  []uint16 // partitions rows of node indexes
 }
 
+func (t *table) partitions() uint32    { return uint32(uint(len(t.rows)) / t.depth) }
+func (t *table) owner(p uint32) int    { return int(t.rows[uint(p)*t.depth]) }
+func (t *table) row(p uint32) []uint16 { return t.rows[uint(p)*t.depth:][:t.depth] }
+
 // The owners are decided by buraksezer/consistent. One ring of all points would take it minutes with many nodes, for it
 // sorts all points again after each member. So the ring is built in blocks of a few partitions, and of each partition
 // only the contenders that may own it, the two of the lowest scores, are sent there: on numbered seats, each with one
@@ -113,25 +117,24 @@ func (b *tableBuilder) Sum64(name []byte) uint64 {
 
 // block freezes blockPartitions rows from partition p on.
 func (b *tableBuilder) block(p uint32) {
-	depth := b.t.depth
-	rows := b.t.rows[uint(p)*depth:][:blockPartitions*depth]
-	for i := range blockPartitions {
-		b.rank(p + uint32(i))
-		b.sit(i)
+	for i := range uint32(blockPartitions) {
+		b.rank(p + i)
+		b.sit(int(i))
+		row := b.t.row(p + i)
 		for at, s := range b.prefer() {
-			rows[uint(i)*depth+uint(at)] = uint16(b.f.contenders[s.who].node)
+			row[at] = uint16(b.f.contenders[s.who].node)
 		}
 	}
 	ring := consistent.New(b.members, b.config)
-	for i := range blockPartitions {
-		owner := ring.GetPartitionOwner(i).(seat)
-		b.own(rows[uint(i)*depth:][:depth], uint16(b.f.contenders[b.seats[i][owner]].node))
+	for i := range uint32(blockPartitions) {
+		owner := b.seats[i][ring.GetPartitionOwner(int(i)).(seat)]
+		own(b.t.row(p+i), uint16(b.f.contenders[owner].node))
 	}
 }
 
 // own puts the owner that the library names at the head of its row. The scores have put it there already; should a
 // build of the library ever walk another way, the row still names it once, and the golden placements fail.
-func (b *tableBuilder) own(row []uint16, owner uint16) {
+func own(row []uint16, owner uint16) {
 	for at, node := range row {
 		if node == owner {
 			copy(row[1:at+1], row[:at])

@@ -136,7 +136,9 @@ func (r *igReader) array(width byte, wantRef bool) (Value, error) {
 		return nil, err
 	}
 	if n == 0 {
-		return r.enlist(emptyArray, wantRef), nil
+		// Not emptyArray: PHP has empty arrays that are the same and others
+		// that are not.
+		return r.enlist(&Array{}, wantRef), nil
 	}
 	a := &Array{open: true}
 	place := r.enlist(a, wantRef)

@@ -15,18 +15,25 @@ func (s *Session) EncodeJSON() ([]byte, error) {
 	if err := w.value(s.rootValue()); err != nil {
 		return nil, err
 	}
-	if !s.fromRaw || s.touched() {
+	if !s.fromRaw || s.touched() || s.comesBack(w.buf) {
 		return w.buf, nil
 	}
-	// Bytes that PHP would write otherwise cannot be made from the tree.
-	again, err := s.encode(s.handler, newConfig([]Option{WithLimits(s.limits)}))
-	if err != nil || string(again) != s.raw {
-		w.buf = w.buf[:len(w.buf)-1]
-		w.str(`,"original":{"handler":"` + string(s.handler) + `","bytes_base64":"`)
-		w.buf = base64.StdEncoding.AppendEncode(w.buf, []byte(s.raw))
-		w.str(`"}}`)
-	}
+	w.buf = w.buf[:len(w.buf)-1]
+	w.str(`,"original":{"handler":"` + string(s.handler) + `","bytes_base64":`)
+	w.base64(s.raw)
+	w.str("}}")
 	return w.buf, nil
+}
+
+// comesBack reports whether the JSON alone leads back to the bytes. It does
+// unless they are not as PHP writes them, or hold what the JSON does not show.
+func (s *Session) comesBack(js []byte) bool {
+	d, err := DecodeJSON(js, WithLimits(s.limits))
+	if err != nil {
+		return false
+	}
+	again, err := d.Encode(s.handler)
+	return err == nil && string(again) == s.raw
 }
 
 // MarshalJSON is EncodeJSON, for encoding/json.
