@@ -229,7 +229,8 @@ func (w *jsonWriter) object(o *Object) error {
 		}
 	case o.custom != nil:
 		w.str(`,"custom":`)
-		w.bytes(o.custom.data)
+		data, _ := o.Custom()
+		w.bytes(data)
 	case o.returned():
 		w.str(`,"serialize_returns":{"array":`)
 		if err := w.pairs(o.items); err != nil {

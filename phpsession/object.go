@@ -58,6 +58,37 @@ type custom struct {
 	// linked: nested holds back-references, whose numbers depend on what
 	// stands before the object, so it must be written anew with it.
 	linked bool
+	// plain is nested as PHP would write it, if that is not data. Data is
+	// written as long as nested still gives plain: objects in it can be
+	// changed from outside, through back-references to them.
+	plain string
+}
+
+// settle compares data with what its decoded form gives.
+func (c *custom) settle(limits Limits) {
+	if c.nested == nil || c.linked {
+		return
+	}
+	w := writer{limits: limits}
+	if err := w.value(c.nested); err == nil && string(w.buf) != c.data {
+		c.plain = string(w.buf)
+	}
+}
+
+// standalone returns the bytes of a custom object where nothing is counted
+// with them, as in igbinary.
+func (c *custom) standalone(limits Limits) (string, error) {
+	if c.nested == nil {
+		return c.data, nil
+	}
+	w := writer{limits: limits}
+	if err := w.value(c.nested); err != nil {
+		return "", err
+	}
+	if c.plain != "" && string(w.buf) == c.plain {
+		return c.data, nil
+	}
+	return string(w.buf), nil
 }
 
 // NewObject returns an object of the given class and properties.
@@ -85,7 +116,14 @@ func (o *Object) Custom() (string, bool) {
 	if o.custom == nil {
 		return "", false
 	}
-	return o.custom.data, true
+	if o.custom.linked {
+		return o.custom.data, true // its back-references count from elsewhere
+	}
+	data, err := o.custom.standalone(Limits{}.withDefaults())
+	if err != nil {
+		data = o.custom.data
+	}
+	return data, true
 }
 
 // SetCustom replaces the bytes of a custom serialised object.

@@ -526,6 +526,7 @@ func (r *reader) nested(c *custom, class string) error {
 	default:
 		c.nested = top[0].Value
 		c.linked = r.backrefs > saved.backrefs
+		c.settle(r.config.limits)
 		r.end, r.pending, r.customs = saved.end, saved.pending, saved.customs
 	}
 	r.pos = saved.pos + len(c.data)
@@ -541,6 +542,7 @@ func newCustom(data string) *custom {
 	if err := r.value(slot{&top, 0}); err == nil && r.pos == r.end {
 		c.nested = top[0].Value
 		c.linked = r.backrefs > 0
+		c.settle(r.config.limits)
 	}
 	return c
 }

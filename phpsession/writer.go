@@ -150,24 +150,13 @@ func (w *writer) object(o *Object) error {
 			return err
 		}
 	}
-	if !o.custom.linked {
-		w.buf = append(w.buf[:at], o.custom.data...)
+	if c := o.custom; c.nested == nil || c.plain != "" && string(w.buf[at:]) == c.plain {
+		w.buf = append(w.buf[:at], c.data...)
 	}
 	head := strconv.AppendInt(make([]byte, 0, 24), int64(len(w.buf)-at), 10)
 	w.buf = slices.Insert(w.buf, at, append(head, ":{"...)...)
 	w.str("}")
 	return nil
-}
-
-// standalone returns the bytes of a custom object where nothing is counted
-// with them, as in igbinary.
-func (c *custom) standalone(limits Limits) (string, error) {
-	if !c.linked {
-		return c.data, nil
-	}
-	w := writer{limits: limits}
-	err := w.value(c.nested)
-	return string(w.buf), err
 }
 
 func (w *writer) str(s string) { w.buf = append(w.buf, s...) }
