@@ -3,6 +3,7 @@ package sessionring
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -141,8 +142,10 @@ func (c *Client) engineClient(sp *SavePath, n *node, addrs []string) (redis.Univ
 		return nil, err
 	}
 	_ = base.rdb.Close()
-	o := base.options(64, nil)
-	dial := o.Dialer
+	o := base.options(64)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return base.connectTo(ctx, network, address) // the engine names its members itself
+	}
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	if sp.Kind == KindCluster {
 		return redis.NewClusterClient(&redis.ClusterOptions{

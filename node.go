@@ -118,13 +118,13 @@ func newNode(cfg Node, conf *config, wg *sync.WaitGroup) (*node, error) {
 		}
 		n.tls = t
 	}
-	n.rdb = redis.NewClient(n.options(16, nil))
+	n.rdb = redis.NewClient(n.options(16))
 	return n, nil
 }
 
 // options sets go-redis up for a node that may hang: no retries of its own, every wait bounded, no extra
 // round trips at the handshake.
-func (n *node) options(pool int, capture func(net.Conn)) *redis.Options {
+func (n *node) options(pool int) *redis.Options {
 	cfg := n.cfg
 	o := &redis.Options{
 		Network: cfg.Network, Addr: cfg.Address,
@@ -133,24 +133,7 @@ func (n *node) options(pool int, capture func(net.Conn)) *redis.Options {
 		DialTimeout: cfg.Timeout, ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.ReadTimeout,
 		PoolSize: pool, PoolTimeout: cfg.Timeout, ReadBufferSize: 8 << 10, WriteBufferSize: 8 << 10,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		Dialer: func(ctx context.Context, network, address string) (net.Conn, error) {
-			nc, err := n.dialer(ctx, network, address)
-			if err != nil {
-				return nil, err
-			}
-			if n.tls != nil {
-				tc := tls.Client(nc, n.tls)
-				if err := tc.HandshakeContext(ctx); err != nil {
-					_ = nc.Close()
-					return nil, fmt.Errorf("TLS: %w", err)
-				}
-				nc = tc
-			}
-			if capture != nil {
-				capture(nc)
-			}
-			return nc, nil
-		},
+		Dialer:                   func(ctx context.Context, _, _ string) (net.Conn, error) { return n.connect(ctx) },
 	}
 	if o.ReadTimeout < 0 {
 		o.ReadTimeout, o.WriteTimeout = -1, -1
@@ -167,18 +150,22 @@ func (n *node) options(pool int, capture func(net.Conn)) *redis.Options {
 	return o
 }
 
-// dial makes one connection: go-redis dials, speaks TLS and does the handshake, then leaves it to the pipe.
-// A client of its own for each try, since a pool remembers failed dials and answers with them.
+// dial makes one connection: go-redis does the handshake on what was dialled here, then leaves it to the pipe.
+// A client of its own for each try, since a pool remembers failed dials and answers with them; dialled here,
+// since go-redis prints a line to standard error for each dial that fails.
 func (n *node) dial(ctx context.Context) (*dialed, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.handshakeTime())
 	defer cancel()
-	var nc net.Conn
-	client := redis.NewClient(n.options(1, func(c net.Conn) { nc = c }))
+	nc, err := n.connect(ctx)
+	if err != nil {
+		return nil, n.err("connect", plainCause(err))
+	}
+	o := n.options(1)
+	o.Dialer = func(context.Context, string, string) (net.Conn, error) { return nc, nil }
+	client := redis.NewClient(o)
 	conn := client.Conn()
 	release := func() {
-		if nc != nil {
-			_ = nc.Close() // first, so that nothing waits on it
-		}
+		_ = nc.Close() // first, so that nothing waits on it
 		_ = conn.Close()
 		_ = client.Close()
 	}
@@ -193,6 +180,29 @@ func (n *node) dial(ctx context.Context) (*dialed, error) {
 	}
 	_ = nc.SetDeadline(time.Time{}) // go-redis set one for the handshake
 	return &dialed{nc: nc, release: release, facts: f}, nil
+}
+
+// connect dials and, where the entry says so, speaks TLS. The host name is resolved anew each time.
+func (n *node) connect(ctx context.Context) (net.Conn, error) {
+	return n.connectTo(ctx, n.cfg.Network, n.cfg.Address)
+}
+
+func (n *node) connectTo(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timeout)
+	defer cancel()
+	nc, err := n.dialer(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if n.tls == nil {
+		return nc, nil
+	}
+	tc := tls.Client(nc, n.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return tc, nil
 }
 
 func (n *node) handshakeTime() time.Duration {
