@@ -63,7 +63,7 @@ func (p *parser) readSeeds(e *entry) {
 		seen[param.value] = true
 		seed := &entry{
 			p: p, kind: KindCluster, index: len(p.sp.Nodes), offset: e.offset + param.offset, text: param.value,
-			shown: printable("seed[]="+maskFront(param.value, false), maxShown), node: e.node,
+			shown: printable("seed[]="+maskFront(param.value, isSecretParam(param)), maxShown), node: e.node,
 		}
 		if len(param.keys) > 1 {
 			seed.warn("a seed that is an array is skipped, as in phpredis")

@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// maxMessage bounds one message, in bytes: it may repeat a piece of the string.
+const maxMessage = 400
+
 // maxProblems bounds what is said of one entry: a megabyte of nonsense gives a readable error.
 const maxProblems = 10
 
@@ -35,6 +38,7 @@ type entry struct {
 func (e *entry) fail(problem, remedy string) {
 	e.failed = true
 	e.problems++
+	problem, remedy = printable(problem, maxMessage), printable(remedy, maxMessage)
 	switch {
 	case e.problems < maxProblems:
 		e.p.errs = append(e.p.errs, EntryError{Offset: e.offset, Index: e.index, Entry: e.mask(), Problem: problem, Remedy: remedy})
@@ -47,7 +51,7 @@ func (e *entry) fail(problem, remedy string) {
 // warn records a surprising reading. The text may not hold a password.
 func (e *entry) warn(message string) {
 	if e.warnings++; e.warnings <= 3*maxProblems {
-		e.p.sp.Warnings = append(e.p.sp.Warnings, Warning{Offset: e.offset, Entry: e.mask(), Message: message})
+		e.p.sp.Warnings = append(e.p.sp.Warnings, Warning{Offset: e.offset, Entry: e.mask(), Message: printable(message, maxMessage)})
 	}
 }
 
@@ -177,7 +181,7 @@ func (e *entry) readParams() {
 	unknown := 0
 	behindSecret := false
 	for _, p := range q.params {
-		secret, public := isSecretName(p.name), isPublicParam(p)
+		secret, public := isSecretParam(p), isPublicParam(p)
 		afterSecret := behindSecret
 		behindSecret = secret || behindSecret && !public
 		value := q.get(p.name)
@@ -246,7 +250,7 @@ func (e *entry) rejectUnknown(p phpParam, afterSecret bool) {
 		return
 	}
 	name := masked
-	if isPlainName(p.rawName) && !strings.Contains(e.mask(), masked+"?") {
+	if showsName(p) && !strings.Contains(e.mask(), masked+"?") {
 		name = p.name
 	}
 	e.reject("unknown parameter "+name, remedy)

@@ -32,7 +32,7 @@ func maskEntry(text string, tail, torn bool) string {
 	case hasFragment && fragment != "":
 		shown += "#" + masked
 	case hasQuery:
-		shown += "?" + maskQuery(query)
+		shown += "?" + maskQueryBehind(query, holdsSecret(front))
 	}
 	return printable(shown, maxShown)
 }
@@ -51,7 +51,7 @@ func maskFront(s string, hideAuthority bool) string {
 	switch {
 	case s == "":
 		return scheme
-	case hideAuthority:
+	case hideAuthority || holdsSecret(s):
 		return scheme + masked
 	case strings.HasPrefix(s, "/"):
 		if strings.HasPrefix(s, "//") { // //host:port
@@ -102,7 +102,7 @@ func strayAt(query string, hasQuery bool) bool {
 	}
 	q := parsePHPQuery(query)
 	for _, p := range q.params {
-		if !isSecretName(p.name) && !isPublicParam(p) && strings.Contains(p.rawName+p.rawValue, "@") {
+		if !isSecretParam(p) && !isPublicParam(p) && strings.Contains(p.rawName+p.rawValue, "@") {
 			return true
 		}
 	}
@@ -110,10 +110,12 @@ func strayAt(query string, hasQuery bool) bool {
 }
 
 // maskQuery masks all values but those of public parameters, and names that may be the rest of a password.
-func maskQuery(s string) string {
+func maskQuery(s string) string { return maskQueryBehind(s, false) }
+
+// maskQueryBehind is the same for a query that follows what may be a password.
+func maskQueryBehind(s string, behindSecret bool) string {
 	q := parsePHPQuery(s)
 	var b strings.Builder
-	behindSecret := false
 	for i, p := range q.params {
 		if i > 0 {
 			b.WriteByte('&')
@@ -121,9 +123,9 @@ func maskQuery(s string) string {
 		if b.Len() > maxShown {
 			break // cut by printable
 		}
-		public, secret := isPublicParam(p), isSecretName(p.name)
+		public, secret := isPublicParam(p), isSecretParam(p)
 		switch {
-		case public || secret || !behindSecret && isPlainName(p.rawName):
+		case public || secret || !behindSecret && showsName(p):
 			b.WriteString(showName(p))
 		default:
 			b.WriteString(masked)
@@ -143,6 +145,14 @@ func maskQuery(s string) string {
 		b.WriteString("&" + masked)
 	}
 	return b.String()
+}
+
+// showsName reports whether the name of an unknown parameter looks like one.
+func showsName(p phpParam) bool {
+	if p.broken {
+		return isStreamOption(strings.TrimPrefix(p.name, paramStream+"_"))
+	}
+	return isPlainName(p.rawName)
 }
 
 // showName returns a parameter's name as PHP reads it.
@@ -199,6 +209,15 @@ func isSecretName(name string) bool {
 		}
 	}
 	return false
+}
+
+// isSecretParam is the same with its keys (stream[passphrase]) and what PHP drops of the name.
+func isSecretParam(p phpParam) bool {
+	secret := isSecretName(p.name) || isSecretName(p.rawName)
+	for _, key := range p.keys {
+		secret = secret || isSecretName(key)
+	}
+	return secret
 }
 
 // isPublicParam reports whether a parameter is known, and its value no secret.

@@ -138,7 +138,7 @@ func (e *entry) suspect(before *entry, separator string) {
 		return
 	}
 	param := q.params[0]
-	if isSecretName(param.name) {
+	if isSecretParam(param) {
 		e.tail = true
 		return
 	}

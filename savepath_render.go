@@ -72,7 +72,7 @@ func (p *SavePath) renderSentinel(reveal bool, settings queryWriter) string {
 	}
 	q.auth(paramSentinelAuth, p.SentinelAuth, reveal)
 	q.pairs = append(q.pairs, settings.pairs...)
-	return scheme + strings.Join(hosts, ",") + "/" + escapeValue(p.MasterName) + q.behind("?")
+	return scheme + strings.Join(hosts, ",") + "/" + strings.ReplaceAll(escapeValue(p.MasterName), "/", "%2F") + q.behind("?")
 }
 
 // entry renders the node as an entry of a list of hosts, with further parameters behind its own.
