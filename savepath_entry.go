@@ -271,7 +271,7 @@ func (e *entry) readParam(p phpParam, v *phpValue) {
 	case paramTimeout:
 		seconds := v.castFloat()
 		if e.kind == KindCluster && seconds == 0 {
-			e.warn("timeout 0 means the default, " + formatSeconds(DefaultTimeout) + " s")
+			e.warn("timeout 0 means the default, " + writeSeconds(DefaultTimeout) + " s")
 			return
 		}
 		if seconds <= 0 {
@@ -283,7 +283,7 @@ func (e *entry) readParam(p phpParam, v *phpValue) {
 			return
 		}
 		n.Timeout = e.duration(p.name, seconds)
-		e.warnNumber(p, v, formatSeconds(n.Timeout))
+		e.warnNumber(p, v, writeSeconds(n.Timeout))
 		if n.Timeout < time.Millisecond {
 			e.warn("timeout is under a millisecond: no time to connect")
 		}
@@ -295,10 +295,10 @@ func (e *entry) readParam(p phpParam, v *phpValue) {
 		}
 		if n.ReadTimeout == 0 {
 			n.ReadTimeout = DefaultReadTimeout
-			e.warn("read_timeout 0 means the default, " + formatSeconds(DefaultReadTimeout) + " s (in phpredis 60 s)")
+			e.warn("read_timeout 0 means the default, " + writeSeconds(DefaultReadTimeout) + " s (in phpredis 60 s)")
 			return
 		}
-		e.warnNumber(p, v, formatSeconds(n.ReadTimeout))
+		e.warnNumber(p, v, writeSeconds(n.ReadTimeout))
 		if n.ReadTimeout > 0 && n.ReadTimeout < time.Millisecond {
 			e.warn("read_timeout is under a millisecond: no time for an answer")
 		}
@@ -333,7 +333,7 @@ func (e *entry) readParam(p phpParam, v *phpValue) {
 func (e *entry) duration(name string, seconds float64) time.Duration {
 	if math.Abs(seconds) >= MaxLifetime.Seconds() {
 		if seconds > 0 {
-			e.warn(name + " is cut to " + formatSeconds(MaxLifetime) + " s")
+			e.warn(name + " is cut to " + writeSeconds(MaxLifetime) + " s")
 		}
 		seconds = math.Copysign(MaxLifetime.Seconds(), seconds)
 	}
@@ -385,8 +385,8 @@ func formatFloat(f float64) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
-// formatSeconds writes a duration in seconds, exactly.
-func formatSeconds(d time.Duration) string {
+// writeSeconds writes a duration in seconds, exactly.
+func writeSeconds(d time.Duration) string {
 	sign := ""
 	if d < 0 {
 		sign, d = "-", -d

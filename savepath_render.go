@@ -98,10 +98,10 @@ func (n Node) writeOptions(q *queryWriter, reveal bool, defaultPrefix string) {
 		q.add(paramWeight, strconv.Itoa(n.Weight))
 	}
 	if n.Timeout != DefaultTimeout {
-		q.add(paramTimeout, formatSeconds(n.Timeout))
+		q.add(paramTimeout, writeSeconds(n.Timeout))
 	}
 	if n.ReadTimeout != DefaultReadTimeout {
-		q.add(paramReadTimeout, formatSeconds(n.ReadTimeout))
+		q.add(paramReadTimeout, writeSeconds(n.ReadTimeout))
 	}
 	if n.RetryInterval != 0 {
 		q.add(paramRetryInterval, strconv.Itoa(int(n.RetryInterval.Milliseconds())))
@@ -155,19 +155,19 @@ func (s Settings) write(q *queryWriter) {
 		q.add(paramCopies, strconv.Itoa(s.Copies))
 	}
 	if s.Lifetime != 0 {
-		q.add(paramLifetime, formatSeconds(s.Lifetime))
+		q.add(paramLifetime, writeSeconds(s.Lifetime))
 	}
 	if s.Deadline != 0 {
-		q.add(paramDeadline, formatSeconds(s.Deadline))
+		q.add(paramDeadline, writeSeconds(s.Deadline))
 	}
 	if s.Locking != nil {
 		q.add(paramLocking, map[bool]string{false: "0", true: "1"}[*s.Locking])
 	}
 	if s.LockExpire != 0 {
-		q.add(paramLockExpire, formatSeconds(s.LockExpire))
+		q.add(paramLockExpire, writeSeconds(s.LockExpire))
 	}
 	if s.LockWait != 0 {
-		q.add(paramLockWait, formatSeconds(s.LockWait))
+		q.add(paramLockWait, writeSeconds(s.LockWait))
 	}
 	if s.LockRetries != nil {
 		q.add(paramLockRetries, strconv.Itoa(*s.LockRetries))

@@ -55,14 +55,14 @@ func (e *entry) readSetting(p phpParam, v *phpValue) {
 		switch {
 		case seconds <= 0:
 			set.Lifetime = DefaultLifetime
-			e.warn("lifetime 0 or less is read as " + formatSeconds(DefaultLifetime) + " s, as in PHP")
+			e.warn("lifetime 0 or less is read as " + writeSeconds(DefaultLifetime) + " s, as in PHP")
 		case seconds > int64(MaxLifetime/time.Second):
 			set.Lifetime = MaxLifetime
-			e.warn("lifetime is cut to " + formatSeconds(MaxLifetime) + " s, as in phpredis")
+			e.warn("lifetime is cut to " + writeSeconds(MaxLifetime) + " s, as in phpredis")
 		default:
 			set.Lifetime = time.Duration(seconds) * time.Second
 		}
-		value = formatSeconds(set.Lifetime)
+		value = writeSeconds(set.Lifetime)
 	case paramLocking:
 		on := false
 		switch strings.ToLower(text) {
@@ -96,7 +96,7 @@ func (e *entry) readSetting(p phpParam, v *phpValue) {
 		case paramDeadline:
 			set.Deadline = d
 		}
-		value = formatSeconds(d)
+		value = writeSeconds(d)
 	}
 	if before, ok := e.p.given[p.name]; ok {
 		if before.value != value {
