@@ -3,7 +3,6 @@ package sessionring
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -202,7 +201,7 @@ func newField(nodes []Node, onePrefix bool) (*field, error) {
 	byID := make(map[string]*distinct, len(nodes))
 	ids := make([]string, len(nodes))
 	for i, n := range nodes {
-		ids[i] = nodeID(n)
+		ids[i] = n.ID()
 		refuse := func(format string, args ...any) error {
 			return &RingError{Node: i, Offset: n.Offset, Entry: ids[i], Reason: fmt.Sprintf(format, args...)}
 		}
@@ -229,7 +228,7 @@ func newField(nodes []Node, onePrefix bool) (*field, error) {
 	number := make(map[string]int, len(found))
 	hosts := make(map[string]int32)
 	for i, d := range found {
-		host := hostOf(nodes[d.first])
+		host := nodes[d.first].Host()
 		no, ok := hosts[host]
 		if !ok {
 			no = int32(len(hosts))
@@ -251,23 +250,4 @@ func weightOf(n Node) int64 {
 		return 1
 	}
 	return int64(n.Weight)
-}
-
-func nodeID(n Node) string {
-	id := n.Network + "://" + n.Address
-	if n.Database > 0 {
-		id += fmt.Sprintf("?database=%d", n.Database)
-	}
-	return id
-}
-
-func hostOf(n Node) string {
-	if n.Network == "unix" {
-		return "unix"
-	}
-	host, _, err := net.SplitHostPort(n.Address)
-	if err != nil {
-		return n.Address
-	}
-	return host
 }

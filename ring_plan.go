@@ -81,7 +81,7 @@ func newComparison(from, to *Ring) *comparison {
 	weights := make(map[string][2]int64)
 	add := func(ring *Ring, side int, to []int) {
 		for i, n := range ring.nodes {
-			id := nodeID(n)
+			id := n.ID()
 			w := weights[id]
 			w[side] += weightOf(n)
 			weights[id] = w

@@ -71,7 +71,7 @@ func partOfRing(t testing.TB, nodes []Node, end uint32) *Ring {
 func idsOf[I uint16 | int](nodes []Node, indexes []I) []string {
 	ids := make([]string, len(indexes))
 	for i, n := range indexes {
-		ids[i] = nodeID(nodes[n])
+		ids[i] = nodes[n].ID()
 	}
 	return ids
 }
@@ -79,7 +79,7 @@ func idsOf[I uint16 | int](nodes []Node, indexes []I) []string {
 func describe(nodes []Node) string {
 	s := ""
 	for _, n := range nodes {
-		s += fmt.Sprintf("%s weight=%d, ", nodeID(n), n.Weight)
+		s += fmt.Sprintf("%s weight=%d, ", n.ID(), n.Weight)
 	}
 	return s
 }
@@ -192,9 +192,9 @@ func TestFailoverAndRemovalAgree(t *testing.T) {
 		for range 200 {
 			p := draw.Uint32N(partitions)
 			want := idsOf(nodes, whole.appendOrder(nil, p, noContender, len(nodes)))
-			want = slices.DeleteFunc(want, func(s string) bool { return s == nodeID(nodes[gone]) })
+			want = slices.DeleteFunc(want, func(s string) bool { return s == nodes[gone].ID() })
 			if got := idsOf(rest, less.appendOrder(nil, p, noContender, len(rest))); !slices.Equal(got, want) {
-				t.Fatalf("order in partition %d without %s: %v, want %v", p, nodeID(nodes[gone]), got, want)
+				t.Fatalf("order in partition %d without %s: %v, want %v", p, nodes[gone].ID(), got, want)
 			}
 		}
 	}
@@ -239,11 +239,11 @@ func TestNobodyMovesFor(t *testing.T) {
 			old, new := partOfRing(t, before, somePartitions), partOfRing(t, after, somePartitions)
 			number := make(map[string]uint16)
 			for i, n := range after {
-				number[nodeID(n)] = uint16(i)
+				number[n.ID()] = uint16(i)
 			}
 			same := make([]uint16, len(before))
 			for i, n := range before {
-				same[i] = number[nodeID(n)]
+				same[i] = number[n.ID()]
 			}
 			for i, n := range old.table.rows {
 				if same[n] != new.table.rows[i] {
@@ -375,29 +375,34 @@ func TestDistinctHostsFirst(t *testing.T) {
 	draw := rand.New(rand.NewPCG(8, 8))
 	for range someLists(60) {
 		nodes := sameHosts(draw, 2+draw.IntN(31), 1+draw.IntN(12))
-		r := scoreRing(t, nodes)
+		r := partOfRing(t, nodes, somePartitions)
 		hosts := make(map[string]bool)
 		for _, n := range nodes {
-			hosts[hostOf(n)] = true
+			hosts[n.Host()] = true
 		}
-		f := r.field
+		// A host that falls with all its nodes changes no order between the others.
+		gone := nodes[0].Host()
+		rest := slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return n.Host() == gone })
+		var less *Ring
+		if len(rest) > 0 {
+			less = partOfRing(t, rest, somePartitions)
+		}
 		for range 300 {
-			id := drawID(draw)
-			p := partitionOf(id)
-			order := r.Preference(nil, id)
+			p := draw.Uint32N(somePartitions)
+			order := r.appendOrder(nil, p, noContender, len(nodes))
 			seen := make(map[string]bool)
 			for at, i := range order {
-				if host := hostOf(nodes[i]); at < len(hosts) && seen[host] {
+				host := nodes[i].Host()
+				if at < len(hosts) && seen[host] {
 					t.Fatalf("%v has host %s twice before others of %s", order, host, describe(nodes))
-				} else {
-					seen[host] = true
 				}
+				seen[host] = true
 			}
 			var s scratch
-			f.order(&s, p)
+			r.field.order(&s, p)
 			place := make(map[int]int)
 			for at, e := range s.order {
-				place[int(f.contenders[e.who].node)] = at
+				place[int(r.field.contenders[e.who].node)] = at
 			}
 			ascending := func(list []int) bool {
 				return slices.IsSortedFunc(list, func(a, b int) int { return place[a] - place[b] })
@@ -405,27 +410,21 @@ func TestDistinctHostsFirst(t *testing.T) {
 			if place[order[0]] != 0 || !ascending(order[:len(hosts)]) || !ascending(order[len(hosts):]) {
 				t.Fatalf("%v is not in the order of scores, of %s", order, describe(nodes))
 			}
-			// The table agrees with what is computed beyond it.
-			if row := r.AppendOwners(nil, id, int(r.table.depth)); !slices.Equal(row, r.appendOrder(nil, p, noContender, len(row))) {
-				t.Fatalf("table %v, computed %v of %s", row, order, describe(nodes))
-			}
-		}
-		// A host that falls with all its nodes changes no order between the others.
-		gone := hostOf(nodes[0])
-		rest := slices.DeleteFunc(slices.Clone(nodes), func(n Node) bool { return hostOf(n) == gone })
-		if len(rest) == 0 {
-			continue
-		}
-		less := scoreRing(t, rest)
-		for range 300 {
-			id := drawID(draw)
-			var want []string
-			for _, i := range r.Preference(nil, id) {
-				if hostOf(nodes[i]) != gone {
-					want = append(want, nodeID(nodes[i]))
+			for at, i := range r.table.row(p) {
+				if int(i) != order[at] {
+					t.Fatalf("table %v, computed %v, of %s", r.table.row(p), order, describe(nodes))
 				}
 			}
-			if got := idsOf(rest, less.Preference(nil, id)); !slices.Equal(got, want) {
+			if less == nil {
+				continue
+			}
+			var want []string
+			for _, i := range order {
+				if nodes[i].Host() != gone {
+					want = append(want, nodes[i].ID())
+				}
+			}
+			if got := idsOf(rest, less.appendOrder(nil, p, noContender, len(rest))); !slices.Equal(got, want) {
 				t.Fatalf("without host %s the order is %v, want %v", gone, got, want)
 			}
 		}
