@@ -111,13 +111,11 @@ func Decompress(c Compression, data []byte, opts ...Option) ([]byte, error) {
 }
 
 // DetectCompression tells how a stored value is compressed, if that can be
-// seen: zstd by its magic number, lz4 by phpredis's checksum, lzf by decoding.
-// A value that a handler decodes as it stands is not compressed. It is a guess
-// for error messages and tools.
+// seen: zstd by its magic number, lz4 and lzf by what they decompress to being a
+// session. A value that is a session as it stands is [Uncompressed]. It is a
+// guess for error messages and tools.
 func DetectCompression(data []byte, opts ...Option) (Compression, bool) {
-	if _, ok := Detect(data, opts...); ok || len(data) == 0 {
-		return Uncompressed, ok
-	}
+	cfg := newConfig(opts)
 	for _, c := range []Compression{Zstd, LZ4, LZF} {
 		out, err := Decompress(c, data, opts...)
 		switch {
@@ -126,9 +124,12 @@ func DetectCompression(data []byte, opts ...Option) (Compression, bool) {
 		case err != nil || len(out) == len(data) && string(out) == string(data):
 			continue
 		}
-		if _, ok := Detect(out, opts...); ok {
+		if _, ok := decodesAs(string(out), cfg); ok {
 			return c, true
 		}
+	}
+	if _, ok := decodesAs(string(data), cfg); ok {
+		return Uncompressed, true
 	}
 	return "", false
 }

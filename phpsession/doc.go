@@ -15,7 +15,7 @@
 //
 // Nothing of a payload is executed, and no class is loaded. Input of any kind
 // gives an error with an offset rather than a panic. [Limits] bound size, depth
-// and number of elements; memory stays under 64 bytes for each byte of input,
+// and number of elements; all that is allocated stays under 80 bytes for each byte of input,
 // since nothing is allocated for an announced length before the input is seen
 // to be long enough.
 //

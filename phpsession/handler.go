@@ -66,14 +66,20 @@ func Detect(data []byte, opts ...Option) (Handler, bool) {
 	if len(data) == 0 {
 		return "", false
 	}
-	c := newConfig(opts)
-	in := string(data)
+	if h, ok := decodesAs(string(data), newConfig(opts)); ok {
+		return h, true
+	}
+	return sniff(string(data))
+}
+
+// decodesAs finds a handler that decodes all of in.
+func decodesAs(in string, c config) (Handler, bool) {
 	for _, h := range []Handler{Igbinary, PHPSerialize, PHP, PHPBinary} {
-		if _, err := decode(h, in, c); err == nil {
+		if _, err := decode(h, in, c); err == nil && in != "" {
 			return h, true
 		}
 	}
-	return sniff(in)
+	return "", false
 }
 
 // sniff looks at the first bytes only.

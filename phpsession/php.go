@@ -40,7 +40,7 @@ func decodeVariables(h Handler, in string, c config, name func(*reader) (string,
 			return nil, nil, nil, err
 		}
 		r.variable = key
-		root.items = append(root.items, Item{Key: rawKey(key)})
+		root.items = append(room(&r.source, root.items), Item{Key: rawKey(key)})
 		if err := r.value(slot{&root.items, int32(len(root.items) - 1)}); err != nil {
 			return nil, nil, nil, err
 		}

@@ -41,7 +41,7 @@ func (r *reader) value(s slot) error {
 	start := r.pos
 	c := r.in[start]
 	if c != 'R' {
-		r.slots = append(r.slots, s)
+		r.slots = append(room(&r.source, r.slots), s)
 	}
 	if c == 'N' {
 		if err := r.expect("N;"); err != nil {

@@ -82,3 +82,18 @@ func (s *source) warn(kind WarningKind, off int, msg string) error {
 	}
 	return nil
 }
+
+// room returns list with room for one more. Growing, it expects the rest of
+// the input to be as dense as what was read, at most one in three bytes: append's
+// own steps would come to several times the final size for a large list.
+func room[T any](s *source, list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	n := max(8, 2*len(list))
+	if n > 64 {
+		n = min(n, len(list)+int(float64(len(list))*float64(s.end-s.pos)/float64(s.pos+1))+16)
+		n = min(n, len(list)+(s.end-s.pos)/3+1)
+	}
+	return append(make([]T, 0, n), list...)
+}
