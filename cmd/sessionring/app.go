@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ import (
 type app struct {
 	*globals
 	streams
-	failure error // what went wrong while the command went on
+	code int // exit code of what failed while the command went on
 }
 
 // emit prints one JSON object on a line of standard output.
@@ -50,15 +51,8 @@ func (a *app) warn(format string, args ...any) {
 	fmt.Fprintf(a.err, "%s %s\n", a.paint(a.err, yellow, "warning:"), fmt.Sprintf(format, args...))
 }
 
-// fail notes a failure after which the command goes on; the exit code will be 1.
-func (a *app) fail(err error) {
-	if a.failure == nil {
-		a.failure = err
-		return
-	}
-	a.message("%s", plain(a.failure))
-	a.failure = err
-}
+// fail reports a failure after which the command goes on. The exit code will tell of it.
+func (a *app) fail(ctx context.Context, err error) { a.code = max(a.code, a.report(ctx, err)) }
 
 // printf prints text to standard output.
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
@@ -138,10 +132,4 @@ func (a *app) warnings(sp *sessionring.SavePath) {
 	for _, w := range sp.Warnings {
 		a.warn("%s", w)
 	}
-}
-
-// shorten masks a session id for lists and messages: who has an id is logged in.
-func shorten(id string) string {
-	show := min(6, len(id)/4)
-	return id[:show] + "…"
 }

@@ -41,6 +41,8 @@ type cli struct {
 	globals
 
 	Inspect inspectCmd `cmd:"" group:"ring" help:"Show how a save_path is read: nodes, defaults, warnings."`
+	Locate  locateCmd  `cmd:"" group:"ring" help:"Show on which nodes session ids live."`
+	Plan    planCmd    `cmd:"" group:"ring" help:"Show what a change of the node list would move."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version of this program."`
 }
 
@@ -84,6 +86,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	switch {
 	case asked:
 		return exitDone
+	case err != nil && looksLikePath(args[0]) && args[0][0] != '-':
+		a.message("a command comes first, as in: sessionring inspect SAVE_PATH; sessionring --help lists them")
+		return exitUsage
 	case err != nil:
 		where := ""
 		var pe *kong.ParseError
@@ -101,11 +106,8 @@ func run(ctx context.Context, args []string, s streams) int {
 		s.level.Set(slog.LevelDebug)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	err = parsed.Run(a)
-	if err == nil {
-		err = a.failure
-	}
-	return a.report(ctx, err)
+	code := a.report(ctx, parsed.Run(a))
+	return max(code, a.code)
 }
 
 // withoutArguments takes out of a message of the parser whatever may be a save_path: it holds passwords.

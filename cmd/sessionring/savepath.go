@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -141,37 +139,4 @@ func (a *app) explainSavePath(e *sessionring.SavePathError) {
 			fmt.Fprintf(a.err, "    → %s\n", entry.Remedy)
 		}
 	}
-}
-
-// eachID calls f with every id: those given, and for "-" those on standard input, a line each.
-func (a *app) eachID(ids []string, f func(id string) error) error {
-	read := false
-	for _, id := range ids {
-		if id != "-" {
-			if err := f(id); err != nil {
-				return err
-			}
-			continue
-		}
-		if read {
-			return usagef("- stands for standard input, which can be read only once")
-		}
-		read = true
-		lines := bufio.NewReaderSize(a.in, 64<<10)
-		for number := 1; ; number++ {
-			line, err := lines.ReadString('\n')
-			if id := strings.TrimRight(line, "\r\n"); id != "" {
-				if err := f(id); err != nil {
-					return fmt.Errorf("standard input, line %d: %w", number, err)
-				}
-			}
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("standard input: %w", err)
-			}
-		}
-	}
-	return nil
 }
