@@ -136,19 +136,19 @@ func (r *jsonReader) value(x any, at string) (Value, error) {
 		return nil, err
 	}
 	if !isRef {
-		return r.plain(m, at)
+		return r.plain(m, at, false)
 	}
 	if r.refs[n] != nil {
 		return nil, jsonError(at, fmt.Sprintf("reference %d is named twice", n))
 	}
 	ref := &Ref{v: Null{}}
 	r.refs[n] = ref
-	v, err := r.plain(m, at)
+	v, err := r.plain(m, at, true)
 	ref.v = v
 	return ref, err
 }
 
-func (r *jsonReader) plain(m map[string]any, at string) (Value, error) {
+func (r *jsonReader) plain(m map[string]any, at string, isRef bool) (Value, error) {
 	for name, x := range m {
 		switch name {
 		case "null":
@@ -179,10 +179,15 @@ func (r *jsonReader) plain(m map[string]any, at string) (Value, error) {
 			return r.array(m, at)
 		case "same_array_as":
 			n, _, err := number(m, name, at)
-			if err == nil && r.arrays[n] == nil {
+			a := r.arrays[n]
+			switch {
+			case err != nil:
+			case a == nil:
 				err = jsonError(at, "same_array_as an array that was not given before")
+			case a.open && !isRef:
+				err = jsonError(at, "an array cannot contain itself but by reference")
 			}
-			return r.arrays[n], err
+			return a, err
 		case "object":
 			return r.object(m, at)
 		case "same_object_as":
@@ -239,14 +244,7 @@ func jsonEnum(m map[string]any, at string) (Value, error) {
 }
 
 func (r *jsonReader) array(m map[string]any, at string) (Value, error) {
-	items, err := r.pairs(m["array"], at)
-	if err != nil {
-		return nil, err
-	}
-	a := emptyArray
-	if len(items) > 0 {
-		a = &Array{items: items}
-	}
+	a := &Array{open: true}
 	n, ok, err := number(m, "array_id", at)
 	if err != nil {
 		return nil, err
@@ -256,6 +254,13 @@ func (r *jsonReader) array(m map[string]any, at string) (Value, error) {
 			return nil, jsonError(at, fmt.Sprintf("array_id %d is given twice", n))
 		}
 		r.arrays[n] = a
+	}
+	if a.items, err = r.pairs(m["array"], at); err != nil {
+		return nil, err
+	}
+	a.open = false
+	if len(a.items) == 0 && !ok {
+		return emptyArray, nil
 	}
 	return a, nil
 }
@@ -375,7 +380,7 @@ func (r *jsonReader) properties(o *Object, x any, at string) error {
 		case string:
 			p.Name = name
 		case map[string]any:
-			v, err := r.plain(name, at)
+			v, err := r.plain(name, at, false)
 			if err != nil {
 				return err
 			}

@@ -51,6 +51,9 @@ func decode(h Handler, in string, c config) (*Session, error) {
 		return nil, &DecodeError{Handler: h, Err: ErrNotArray, Msg: "it is " + deref(v).phpType()}
 	}
 	if h == Igbinary {
+		if _, ok := v.(*Ref); ok { // PHP refuses it
+			return nil, &DecodeError{Handler: h, Offset: len(igHeader), Err: ErrNotArray, Msg: "it is a reference"}
+		}
 		for _, it := range root.items {
 			if it.Key.IsInt() && len(warnings) < maxWarnings {
 				warnings = append(warnings, Warning{Kind: IgnoredKey, Key: it.Key.String(), Msg: "PHP ignores integer keys of an igbinary session"})
