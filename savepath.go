@@ -155,13 +155,17 @@ type Warning struct {
 // is in lower case, an IPv6 address in its canonical form. Two entries of one ID reach the same keys; TLS, user,
 // password, timeouts, weight and prefix are no part of it, so changing one of them moves nobody's session.
 func (n Node) ID() string {
-	id := n.Network + "://" + n.Address
-	if n.Network != "unix" {
-		id = strings.ToLower(id)
-		if host, zone, ok := strings.Cut(n.Address, "%"); ok { // of a zone, case counts
-			id = n.Network + "://" + strings.ToLower(host) + "%" + zone
+	address := n.Address
+	if n.Network == "unix" {
+		for strings.Contains(address, "//") { // the same file
+			address = strings.ReplaceAll(address, "//", "/")
 		}
+	} else if host, zone, ok := strings.Cut(address, "%"); ok {
+		address = strings.ToLower(host) + "%" + zone // of a zone, case counts
+	} else {
+		address = strings.ToLower(address)
 	}
+	id := n.Network + "://" + address
 	if n.Database > 0 {
 		id += "?database=" + strconv.Itoa(n.Database)
 	}

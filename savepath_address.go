@@ -65,8 +65,8 @@ func (e *entry) resolveHost(u phpURL) {
 			"write the Sentinels into one: sentinel://s1:26379,s2:26379/name")
 		return
 	case !isKnownScheme(scheme) && isKnownScheme(lower):
-		e.fail("schemes are lower case in phpredis, which cannot connect with "+e.show(scheme),
-			"write "+strings.ToLower(scheme)+"://")
+		e.fail("schemes are lower case in phpredis, which cannot connect with "+scheme,
+			"write "+lower+"://")
 		return
 	case !isKnownScheme(scheme):
 		e.fail("nothing connects with the scheme "+e.show(scheme), "write tcp://, tls:// or unix:///")
@@ -216,6 +216,8 @@ func (e *entry) setHost(host string, port int) {
 	if problem != "" {
 		remedy := "write tcp://host:port, an IPv6 address in brackets"
 		switch {
+		case strings.ContainsAny(host, ";|"):
+			remedy = "part entries by a comma or a blank"
 		case strings.Contains(host, "=") || isIPv6(strings.TrimPrefix(e.front(), "tcp://")):
 			remedy = e.proposal()
 		case strings.Contains(host, ":") && !strings.Contains(host, "["):

@@ -116,7 +116,7 @@ func (e *entry) parse() {
 	if !e.node.TLS && e.node.Stream != (StreamOptions{}) {
 		e.warn("stream[…] is not used without tls:// or rediss://")
 	}
-	if isRedisURL(u.scheme) {
+	if isRedisURL(u.scheme) && u.hasHost {
 		e.readRedisURL(u)
 	} else {
 		if u.hasUser {
@@ -186,8 +186,9 @@ func (e *entry) readParams() {
 		behindSecret = secret || behindSecret && !public
 		value := q.get(p.name)
 		if value == nil || done[p.name] && p.name != paramStream {
-			if value == nil {
-				e.fail("a parameter has no name, or too many brackets", "write name=value")
+			if value == nil && !done[""] {
+				done[""] = true
+				e.reject("a parameter has no name, or too many brackets", "write name=value")
 			}
 			continue
 		}

@@ -406,6 +406,7 @@ func TestSavePathRefusals(t *testing.T) {
 		{"localhost/3", "write tcp://localhost?database=3"},
 		{"tcp://h_\u00e4:1", "no host name"},
 		{"tcp://a..b", "no host name"},
+		{"tcp://a;tcp://b", "comma"},
 		{"tcp://256.1.1.1", "no IPv4 address"},
 		{"tcp://-h", "no host name"},
 		{"tcp://" + strings.Repeat("a", 64), "no host name"},
@@ -662,6 +663,7 @@ func TestNodeID(t *testing.T) {
 		"tcp://[0:0::0:1]:7":                "tcp://[::1]:7",
 		"tcp://[FE80::1%Eth0]:7":            "tcp://[fe80::1%Eth0]:7",
 		"unix:///Run/r.sock":                "unix:///Run/r.sock",
+		"/Run///r.sock":                     "unix:///Run/r.sock",
 		"/run/r.sock?database=2&prefix=abc": "unix:///run/r.sock?database=2",
 	} {
 		if got := mustParse(t, s).Nodes[0].ID(); got != want {
