@@ -1,7 +1,6 @@
 package sessionring
 
 import (
-	"encoding/binary"
 	"math"
 	"runtime"
 	"strconv"
@@ -25,15 +24,12 @@ func (t *table) owner(p uint32) int    { return int(t.rows[uint(p)*t.depth]) }
 func (t *table) row(p uint32) []uint16 { return t.rows[uint(p)*t.depth:][:t.depth] }
 
 // The owners are decided by buraksezer/consistent. One ring of all points would take it minutes with many nodes, for it
-// sorts all points again after each member. So the ring is built in blocks of a few partitions, and of each partition
-// only the contenders that may own it, the two of the lowest scores, are sent there: on numbered seats, each with one
-// point in the partition's segment of the ring, as far into it as its score is high. From the segment's beginning the
-// library walks to the first point. Blocks and seats keep its maps within a group of eight, the cheapest measured.
-const (
-	blockPartitions = 4
-	blockSeats      = 2
-	segmentBits     = 62 // of 64 bits; the two others number the partitions of a block
-)
+// sorts all points again after each member. So each partition is a ring of its own, and of the contenders only those of
+// the lowest scores sit there, each with one point that lies as far from the partition's beginning as its score is
+// high; the library walks from there to the first point. Its answer depends on nothing but the order in which the seats'
+// points lie, so it is asked once for each of the 24 orders. (Asked for each partition it gives the same table in ten
+// times the time, with a hundred megabytes of garbage: docs/ring.md.)
+const maxSeats = 4
 
 // newTable computes the rows on all processors; it returns when every goroutine has ended.
 func newTable(f *field) *table {
@@ -56,8 +52,8 @@ func newTable(f *field) *table {
 				if end > partitions {
 					return
 				}
-				for p := end - chunk; p < end; p += blockPartitions {
-					b.block(p)
+				for p := end - chunk; p < end; p++ {
+					b.freeze(p)
 				}
 			}
 		})
@@ -66,31 +62,27 @@ func newTable(f *field) *table {
 	return t
 }
 
-// tableBuilder is one goroutine's share of the work, and the library's Hasher for the block in hand.
+// tableBuilder is one goroutine's share of the work, and the library's Hasher for the partition in hand.
 type tableBuilder struct {
 	f         *field
 	t         *table
 	distances *[partitions]uint32
+	ranking   []scored // the lowest scores of a partition, in order
+	best      []scored // the lowest score of each host, where hosts are named twice
+	order     []scored // order of preference
 	members   []consistent.Member
-	config    consistent.Config
-	ranking   []scored                            // the lowest scores of a partition, in order
-	best      []scored                            // the lowest score of each host, where hosts are named twice
-	order     []scored                            // order of preference
-	seats     [blockPartitions][blockSeats]int32  // contenders as seated
-	points    [blockPartitions][blockSeats]uint64 // where their points lie
+	seats     [maxSeats]int32           // contenders as seated
+	points    [maxSeats]uint64          // where their points lie
+	decided   [1 << (2 * maxSeats)]seat // by order of the seats' points; undecided where not asked yet
 }
 
 func newTableBuilder(f *field, t *table) *tableBuilder {
 	b := &tableBuilder{f: f, t: t, distances: distances()}
-	for i := range blockSeats {
+	for i := range min(maxSeats, len(f.contenders)) {
 		b.members = append(b.members, seat(i))
 	}
-	b.config = consistent.Config{
-		Hasher:            b,
-		PartitionCount:    blockPartitions,
-		ReplicationFactor: blockPartitions,
-		// No seat is ever full: a bound on loads would move ids between nodes that did not change.
-		Load: float64(len(b.members) + 1),
+	for i := range b.decided {
+		b.decided[i] = undecided
 	}
 	b.ranking = make([]scored, 0, t.depth)
 	b.order = make([]scored, 0, t.depth)
@@ -100,40 +92,22 @@ func newTableBuilder(f *field, t *table) *tableBuilder {
 	return b
 }
 
-// seat is a member of a block's ring.
-type seat int
-
-// String returns one digit. The library then names points "0:1" (replica, seat), never in eight bytes as partitions.
-func (s seat) String() string { return strconv.Itoa(int(s)) }
-
-// Sum64 places what the library asks for: a partition of the block where its segment begins; a seat's point, replica
-// i in the segment of partition i, by the score of who sits there.
-func (b *tableBuilder) Sum64(name []byte) uint64 {
-	if len(name) == 8 {
-		return binary.LittleEndian.Uint64(name) << segmentBits
+// freeze fills the row of partition p.
+func (b *tableBuilder) freeze(p uint32) {
+	b.rank(p)
+	row := b.t.row(p)
+	for at, s := range b.prefer() {
+		row[at] = uint16(b.f.contenders[s.who].node)
 	}
-	return b.points[name[0]-'0'][name[2]-'0']
-}
-
-// block freezes blockPartitions rows from partition p on.
-func (b *tableBuilder) block(p uint32) {
-	for i := range uint32(blockPartitions) {
-		b.rank(p + i)
-		b.sit(int(i))
-		row := b.t.row(p + i)
-		for at, s := range b.prefer() {
-			row[at] = uint16(b.f.contenders[s.who].node)
-		}
+	order := b.sit()
+	if b.decided[order] == undecided {
+		b.decided[order] = b.ask()
 	}
-	ring := consistent.New(b.members, b.config)
-	for i := range uint32(blockPartitions) {
-		owner := b.seats[i][ring.GetPartitionOwner(int(i)).(seat)]
-		own(b.t.row(p+i), uint16(b.f.contenders[owner].node))
-	}
+	own(row, uint16(b.f.contenders[b.seats[b.decided[order]]].node))
 }
 
 // own puts the owner that the library names at the head of its row. The scores have put it there already; should a
-// build of the library ever walk another way, the row still names it once, and the golden placements fail.
+// version of the library ever decide otherwise, the row still names it once, and the golden placements fail.
 func own(row []uint16, owner uint16) {
 	for at, node := range row {
 		if node == owner {
@@ -142,6 +116,59 @@ func own(row []uint16, owner uint16) {
 		}
 	}
 	row[0] = owner
+}
+
+// seat is a member of a partition's ring.
+type seat int8
+
+const undecided seat = -1
+
+// String returns one digit. The library then names points "0:1" (replica, seat), never in eight bytes as partitions.
+func (s seat) String() string { return strconv.Itoa(int(s)) }
+
+// sit seats the contenders of the lowest scores, in the order of their ids, places their points, and returns the order
+// of the points: seat numbers of two bits, the lowest point first.
+func (b *tableBuilder) sit() int {
+	seated := b.ranking[:len(b.members)]
+	order := 0
+	var last uint64
+	for k, s := range seated {
+		at := 0
+		for _, other := range seated {
+			if other.who < s.who {
+				at++
+			}
+		}
+		// Below 2^62, as distances stay below 2^31.8. Scores nearer than the ring can tell apart keep their order.
+		point := uint64(s.distance) << 30 / uint64(s.weight)
+		if k > 0 && point <= last {
+			point = last + 1
+		}
+		last = point
+		b.seats[at], b.points[at] = s.who, point
+		order |= at << (2 * k)
+	}
+	return order
+}
+
+// ask lets the library decide which seat the partition falls to.
+func (b *tableBuilder) ask() seat {
+	ring := consistent.New(b.members, consistent.Config{
+		Hasher:            b,
+		PartitionCount:    1,
+		ReplicationFactor: 1,
+		// No seat is ever full: a bound on loads would move ids between nodes that did not change.
+		Load: float64(len(b.members) + 1),
+	})
+	return ring.GetPartitionOwner(0).(seat)
+}
+
+// Sum64 places what the library asks for: the partition at the beginning, a seat's point by the score of who sits there.
+func (b *tableBuilder) Sum64(name []byte) uint64 {
+	if len(name) == 8 {
+		return 0
+	}
+	return b.points[name[2]-'0']
 }
 
 // rank fills ranking with the lowest scores of partition p, and best with the lowest of each host.
@@ -216,22 +243,4 @@ func (b *tableBuilder) prefer() []scored {
 		}
 	}
 	return b.order
-}
-
-// sit seats the contenders of the lowest scores, in the order of their ids, and places their points in segment i.
-func (b *tableBuilder) sit(i int) {
-	var last uint64
-	for k, s := range b.ranking[:len(b.members)] {
-		// Below 2^62, as distances stay below 2^31.8. Scores nearer than the ring can tell apart keep their order.
-		point := uint64(s.distance) << 30 / uint64(s.weight)
-		if k > 0 && point <= last {
-			point = last + 1
-		}
-		last = point
-		at := k
-		for ; at > 0 && b.seats[i][at-1] > s.who; at-- {
-			b.seats[i][at], b.points[i][at] = b.seats[i][at-1], b.points[i][at-1]
-		}
-		b.seats[i][at], b.points[i][at] = s.who, uint64(i)<<segmentBits|point
-	}
 }
