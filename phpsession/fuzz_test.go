@@ -65,7 +65,10 @@ func fuzzDecode(f *testing.F, h Handler) {
 		if len(s.Warnings()) == 0 {
 			x, err1 := s.tree()
 			y, err2 := again.tree()
-			if err1 != nil || err2 != nil || !bytes.Equal(x, y) {
+			// igbinary has no form for an array that is the same in a reference
+			// and outside of one; as by PHP it is then written twice.
+			twice := bytes.Contains(x, []byte(`"same_array_as"`)) && bytes.Contains(x, []byte(`"reference"`))
+			if err1 != nil || err2 != nil || !bytes.Equal(x, y) && !twice {
 				t.Fatalf("from the tree %q:\n was %s\n  is %s", anew, x, y)
 			}
 		}

@@ -315,13 +315,14 @@ func (r *jsonReader) list(x any, at string) ([]any, error) {
 
 func (r *jsonReader) object(m map[string]any, at string) (Value, error) {
 	o := new(Object)
-	o.class, _ = m["object"].(string)
+	class, named := m["object"].(string)
+	o.class = class
 	if _, ok := m["class_base64"]; ok {
 		var err error
 		if o.class, err = base64Field(m, "class_base64", at); err != nil {
 			return nil, err
 		}
-	} else if o.class == "" {
+	} else if !named {
 		return nil, jsonError(at, "object must be the name of a class")
 	}
 	n, ok, err := number(m, "id", at)
