@@ -26,7 +26,9 @@ type Client struct {
 	wg     sync.WaitGroup
 	closed atomic.Bool
 
-	changing sync.Mutex // one Reconfigure at a time
+	changing sync.Mutex  // one Reconfigure at a time
+	draining atomic.Bool // a worker moves sessions from previous lists
+	drained  drainState
 }
 
 // view is one node list at work: immutable, swapped whole.
@@ -38,7 +40,21 @@ type view struct {
 	copies   int
 	stamped  bool  // distribution consistent: a stamp stands beside each copy
 	engine   bool  // Redis Cluster or Sentinel: one node that stands for all
+	mixed    bool  // sessions move from or to PHP's own layout: stamps carry digests
 	previous *view // where sessions may still be, until drained
+	since    time.Time
+}
+
+// drainState is how far the sessions of previous lists have moved.
+type drainState struct {
+	mu sync.Mutex
+	p  Progress
+}
+
+func (d *drainState) report(change func(*Progress)) {
+	d.mu.Lock()
+	change(&d.p)
+	d.mu.Unlock()
 }
 
 // Item is a session as it was read.
@@ -69,14 +85,40 @@ func Open(savePath string, opts ...Option) (*Client, error) {
 		c.cancel()
 		return nil, err
 	}
+	if conf.previous != "" {
+		if err := c.openPrevious(v); err != nil {
+			c.cancel()
+			return nil, err
+		}
+	}
 	c.view.Store(v)
 	if !v.engine {
-		for _, n := range v.distinct {
+		for _, n := range v.byID() {
 			c.watchOver(n)
 		}
 	}
 	c.startMending()
+	if v.previous != nil {
+		c.startDraining()
+	}
 	return c, nil
+}
+
+// openPrevious puts the list of WithPrevious behind v.
+func (c *Client) openPrevious(v *view) error {
+	sp, err := ParseSavePath(c.conf.previous, Lenient())
+	if err != nil {
+		return fmt.Errorf("previous: %w", err)
+	}
+	if v.engine || sp.Kind != KindNodes {
+		return fmt.Errorf("previous: %w: sessions move between node lists only", ErrSavePath)
+	}
+	old, err := c.newView(sp, v.byID())
+	if err != nil {
+		return fmt.Errorf("previous: %w", err)
+	}
+	v.follow(old)
+	return nil
 }
 
 // parse reads a save_path with what the options change in it.
@@ -123,6 +165,9 @@ func (conf *config) fill(sp *SavePath) {
 	if conf.hooks == nil {
 		conf.hooks = &Hooks{}
 	}
+	if conf.newRing == nil {
+		conf.newRing = NewRing
+	}
 	if conf.rejoinRate <= 0 {
 		conf.rejoinRate = 20_000
 	}
@@ -133,11 +178,11 @@ func (c *Client) newView(sp *SavePath, reuse map[string]*node) (*view, error) {
 	if sp.Kind != KindNodes {
 		return c.newEngineView(sp)
 	}
-	ring, err := NewRing(sp)
+	ring, err := c.conf.newRing(sp)
 	if err != nil {
 		return nil, err
 	}
-	v := &view{path: sp, ring: ring, copies: ring.Copies(), stamped: ring.Distribution() == Consistent}
+	v := &view{path: sp, ring: ring, copies: ring.Copies(), stamped: ring.Distribution() == Consistent, since: time.Now()}
 	byID := map[string]*node{}
 	for _, cfg := range sp.Nodes {
 		id := cfg.ID()
@@ -280,6 +325,7 @@ func (n *node) close() {
 	if n.stop != nil {
 		n.stop()
 	}
+	n.retired.Store(true)
 	n.pipe.close()
 	if n.rdb != nil {
 		_ = n.rdb.Close()

@@ -66,6 +66,7 @@ type health struct {
 	hidden   bool // restarts cannot be seen: the user may not call INFO
 	progress Progress
 	debts    map[string]int64 // ids that wait for this node, by the node that holds them
+	rings    []string         // fingerprints of rings that other clients were heard to work by
 	pass     bool             // a node that was absent from the last full pass is back
 
 	pinned bool // an engine that fails over by itself: always up
@@ -175,6 +176,7 @@ func (h *health) met(f facts) {
 	h.runID = f.runID
 	if !same {
 		h.node.forgetScripts()
+		h.epoch.Add(1) // what was thought of the process before says nothing of this one
 	}
 	switch {
 	case h.now() == StateDown, !same:
@@ -225,7 +227,10 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				wait, backoff = backoff, min(backoff*2, probeMax)
 			}
 		case StateSuspect:
-			if err := c.ping(ctx, n); err != nil && ctx.Err() == nil {
+			epoch := h.epoch.Load()
+			if err := c.ping(ctx, n); err == nil {
+				h.succeeded(epoch)
+			} else if ctx.Err() == nil {
 				h.unreachable(n.err("probe", err))
 				n.pipe.drop(ErrTimeout)
 				wait = probeMin
@@ -348,6 +353,18 @@ func (h *health) debt() int64 {
 		total += n
 	}
 	return total
+}
+
+func (h *health) ringsHeard() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rings
+}
+
+func (h *health) hears(rings []string) {
+	h.mu.Lock()
+	h.rings = rings
+	h.mu.Unlock()
 }
 
 func (h *health) wantsPass() {

@@ -34,11 +34,13 @@ type fan struct {
 	buf  []byte
 
 	// of a write
-	data    []byte
-	ttl     time.Duration
-	version Version // what the caller is told
-	stampAs Version // what is written beside each copy
-	lock    *Lock
+	data      []byte
+	ttl       time.Duration
+	version   Version // what the caller is told
+	stampText string  // what is written beside each copy
+	tookFirst []*node // took this write under a version that another node refused
+	firstTook Version // that version
+	lock      *Lock
 
 	groups2 [2]group
 	tries4  [4]try
@@ -61,13 +63,17 @@ type try struct {
 	view   *view
 	call   *call
 	state  tryState
-	first  bool // first in its group's list
+	php    bool // holds the session in PHP's own layout
+	mixed  bool // both layouts are in use
 	counts bool // a read of a returning node does not
 	value  bool // asked for the value, not the stamp alone
 	hints  []*node
 	script *script // sent to the node
 	err    error
 }
+
+// plain: this node holds the session in PHP's own layout, nothing beside it.
+func (t *try) plain() bool { return t.php && !t.mixed }
 
 type tryState uint8
 
@@ -93,15 +99,46 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 	}
 	f.tries = f.tries4[:0]
 	f.groups = f.groups2[:0]
-	for i, v := 0, f.v; v != nil && i < len(f.groups2); i, v = i+1, v.previous {
+	for i, v := 0, f.v; v != nil; i, v = i+1, v.previous {
 		g := group{v: v, want: v.copies}
-		n := min(v.copies+2, len(f.prefs[i]))
-		g.list = v.ring.AppendOwners(f.prefs[i][:0], id, n)
+		var room []int
+		if i < len(f.prefs) {
+			room = f.prefs[i][:0]
+		}
+		n := v.copies + 2
+		g.list = v.ring.AppendOwners(room, id, n)
 		g.full = len(g.list) < n || len(g.list) >= len(v.nodes)
 		f.groups = append(f.groups, g)
 	}
 	f.wait = c.patience(f.until.Sub(f.began), len(f.v.nodes), f.v.copies)
 	return f
+}
+
+// continues makes f another run of the same operation: it ends when that one would have.
+func (f *fan) continues(before *fan) {
+	f.began, f.until, f.moved = before.began, before.until, f.moved || before.moved
+}
+
+// resendForgotten sends scripts again, with their text, to nodes that lost their script cache (restart, SCRIPT
+// FLUSH). True when there were any.
+func (f *fan) resendForgotten() bool {
+	any := false
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.state != tryAnswered || t.script == nil || len(t.call.replies) == 0 {
+			continue
+		}
+		if !isNoScript(t.call.replies[0].err) {
+			t.node.learned(t.script)
+			continue
+		}
+		t.node.forgetScripts()
+		f.owed = append(f.owed, t.hints...)
+		t.hints, t.call = nil, nil
+		f.send(i)
+		any = true
+	}
+	return any
 }
 
 // patience is how long a node may keep an operation waiting before the next is asked beside it. With several
@@ -151,7 +188,7 @@ func (f *fan) start(g *group) bool {
 		return true
 	}
 	s := n.health.now()
-	t := try{node: n, view: g.v, first: g.next == 1, counts: f.writes || s == StateUp || s == StateSuspect}
+	t := try{node: n, view: g.v, php: f.holdsPHP(n), mixed: f.v.mixed, counts: f.writes || s == StateUp || s == StateSuspect}
 	if s == StateDown {
 		t.state, t.err = tryFailed, n.health.cause()
 		f.moved = f.moved || owner
@@ -166,14 +203,24 @@ func (f *fan) start(g *group) bool {
 	return true
 }
 
+// holdsPHP reports whether a node holds the session in PHP's own layout, by any list in use.
+func (f *fan) holdsPHP(n *node) bool {
+	for i := range f.groups {
+		if g := &f.groups[i]; !g.v.stamped && len(g.list) > 0 && g.v.nodes[g.list[0]] == n {
+			return true
+		}
+	}
+	return false
+}
+
 // send encodes a try's commands and hands them to its node.
 func (f *fan) send(i int) {
 	t := &f.tries[i]
 	buf, want := f.encode(f, t)
 	t.call = &call{op: f.op, node: t.node, want: want, again: t.call != nil, epoch: t.node.health.epoch.Load()}
 	t.state = tryPending
-	t.node.pipe.send(t.call, buf)
 	f.buf = buf[:0]
+	t.node.pipe.send(t.call, buf)
 }
 
 // run drives the fan until enough have answered, or nobody else can. It returns nil, or the caller's own
@@ -357,6 +404,11 @@ func (f *fan) settle(i int) {
 	switch {
 	case err == nil:
 		t.state = tryAnswered
+		if t.call.epoch != t.node.health.epoch.Load() {
+			// It was met anew while the call was on its way: another process may have answered.
+			s := t.node.health.now()
+			t.counts = f.writes || s == StateUp || s == StateSuspect
+		}
 		t.node.health.succeeded(t.call.epoch)
 		return
 	case judge(err) == verdictRetry && !t.call.again && time.Now().Before(f.until):

@@ -6,6 +6,7 @@ import (
 	"errors"
 	mrand "math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,7 @@ type Lock struct {
 	id    string
 	token string
 	nodes []*node
+	maybe []*node // gave no answer: may have taken it all the same
 
 	lost   chan struct{}
 	cancel context.CancelFunc
@@ -189,6 +191,7 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 			l.release()
 			return false, ctx.Err()
 		case err != nil && judge(err) != verdictFine:
+			l.maybe = append(l.maybe, n)
 			ne := n.err("lock", err)
 			n.health.failed(epoch, ne)
 			noNode.Nodes = append(noNode.Nodes, ne)
@@ -215,6 +218,33 @@ func (l *Lock) release() {
 		_, _ = l.c.run(l.c.ctx, n, releaseScript, "1", n.lockKey(l.id), l.token)
 	}
 	l.nodes = l.nodes[:0]
+	l.releaseMaybe()
+}
+
+// releaseMaybe takes the lock back from nodes that gave no answer: one that hung takes it when it wakes, and
+// would keep the session locked until the expiry. It is tried until then, by a goroutine of the Client's.
+func (l *Lock) releaseMaybe() {
+	if len(l.maybe) == 0 {
+		return
+	}
+	c, nodes := l.c, l.maybe
+	l.maybe = nil
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		for until := time.Now().Add(c.conf.lockExpire); len(nodes) > 0 && time.Now().Before(until); {
+			if c.pause(context.Background(), time.Second) != nil {
+				return
+			}
+			nodes = slices.DeleteFunc(nodes, func(n *node) bool {
+				if n.health.now() == StateDown {
+					return false
+				}
+				_, err := c.run(c.ctx, n, releaseScript, "1", n.lockKey(l.id), l.token)
+				return err == nil
+			})
+		}
+	}()
 }
 
 // renew prolongs the lock until Unlock. It is lost when no owner has it any more.
@@ -270,6 +300,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 				released += r[0].n
 			}
 		}
+		l.releaseMaybe()
 		l.cancel()
 		<-l.done
 		switch {

@@ -37,6 +37,7 @@ type node struct {
 	wg      *sync.WaitGroup
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
 	tls     *tls.Config
+	retired atomic.Bool        // no list names it any more
 	cluster bool               // an engine whose keys have slots
 	scripts atomic.Uint32      // bits of the scripts that the server has cached
 	stop    context.CancelFunc // ends its watcher

@@ -45,6 +45,8 @@ type config struct {
 	dialer       func(ctx context.Context, network, address string) (net.Conn, error)
 	now          func() time.Time
 	rejoinRate   int
+	newRing      func(*SavePath) (*Ring, error) // NewRing; tests of this package share tables, which take seconds under -race
+	previous     string                         // save_path
 }
 
 // WithLenient turns parameters of the save_path that nobody knows into warnings, for a string shared with PHP.

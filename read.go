@@ -33,12 +33,16 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	var it Item
 	var f *fan
 	var err error
-	for range 3 {
-		f = c.newFan(ctx, "get", id, encodeRead)
+	for i := range 3 {
+		next := c.newFan(ctx, "get", id, encodeRead)
+		if i > 0 {
+			next.continues(f)
+		}
+		f = next
 		f.touch = ttl
 		var again bool
 		it, again, err = c.readOnce(ctx, f)
-		if !again {
+		if !again || !time.Now().Before(f.until) {
 			break
 		}
 	}
@@ -68,36 +72,34 @@ func encodeRead(f *fan, t *try) ([]byte, int) {
 			}
 		}
 	}
-	b, n := f.buf[:0], 1
-	key, plain := t.node.key(f.id), !t.view.stamped && t.first
+	b := f.buf[:0]
+	key, side := t.node.key(f.id), ""
+	if !t.plain() {
+		side = t.node.stampKey(f.id)
+	}
+	t.value = t.value || t.php // PHP may have written since: the data tell
 	switch {
-	case plain:
-		t.value = true
-		b = appendCommand(b, "GET", key)
+	case t.plain() && f.touch > 0:
+		return appendExpire(appendCommand(b, "GET", key), key, f.touch), 2
+	case t.plain():
+		return appendCommand(b, "GET", key), 1
+	case f.touch > 0 && t.value:
+		return appendScript(b, touchScript, t, "2", key, side, formatMillis(f.touch), "v"), 1
+	case f.touch > 0:
+		return appendScript(b, touchScript, t, "2", key, side, formatMillis(f.touch)), 1
 	case t.value:
-		b = appendCommand(b, "MGET", key, t.node.stampKey(f.id))
+		return appendCommand(b, "MGET", key, side), 1
 	default:
-		b = appendCommand(b, "GET", t.node.stampKey(f.id))
+		return appendCommand(b, "GET", side), 1
 	}
-	if f.touch > 0 {
-		var m int
-		b, m = appendTouch(b, t.node, f.id, f.touch, plain)
-		n += m
-	}
-	return b, n
 }
 
-// appendTouch extends value and stamp; whole seconds by EXPIRE, as PHP does.
-func appendTouch(b []byte, n *node, id string, ttl time.Duration, plain bool) ([]byte, int) {
-	cmd, arg := "PEXPIRE", formatMillis(ttl)
+// appendExpire extends a key's life; whole seconds by EXPIRE, as PHP does.
+func appendExpire(b []byte, key string, ttl time.Duration) []byte {
 	if ttl%time.Second == 0 {
-		cmd, arg = "EXPIRE", formatMillis(ttl/1000)
+		return appendCommand(b, "EXPIRE", key, formatMillis(ttl/1000))
 	}
-	b = appendCommand(b, cmd, n.key(id), arg)
-	if plain {
-		return b, 1
-	}
-	return appendCommand(b, cmd, n.stampKey(id), arg), 2
+	return appendCommand(b, "PEXPIRE", key, formatMillis(ttl))
 }
 
 // copyState is what one node holds of a session.
@@ -121,8 +123,8 @@ func copyOf(t *try) (copyState, error) {
 	}
 	var st reply
 	switch {
-	case t.value && r[0].kind == '*' && len(r) >= 3:
-		s.data, s.has = r[1].b, !r[1].null
+	case r[0].kind == '*' && len(r) >= 3:
+		s.data, s.has = r[1].b, t.value && !r[1].null
 		st = r[2]
 	case t.value:
 		s.data, s.has = r[0].b, !r[0].null
@@ -132,6 +134,14 @@ func copyOf(t *try) (copyState, error) {
 	}
 	if parsed, ok := parseStamp(st.b); ok && !st.null {
 		s.stamp = parsed
+		if d := digestOf(st.b); t.value && d != "" && !parsed.dead {
+			switch {
+			case s.has:
+				s.stamp.foreign = d != string(plainVersion(s.data))
+			case t.php:
+				s.stamp.dead = true // destroyed in PHP's layout: DEL leaves our stamp
+			}
+		}
 	} else if s.has {
 		s.stamp = stamp{version: zeroVersion} // written by somebody who knows no stamps
 	}
@@ -151,6 +161,9 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 		if err := f.run(ctx); err != nil {
 			return it, false, err
 		}
+		if f.resendForgotten() {
+			continue
+		}
 		copies, err := f.copies()
 		if err != nil {
 			return it, false, err
@@ -166,7 +179,7 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 		case best.has:
 			c.mendIfBehind(f, copies, best)
 			v := best.stamp.version
-			if !best.t.view.stamped && best.t.first {
+			if best.t.plain() {
 				v = plainVersion(best.data)
 			}
 			return Item{Data: best.data, Version: v}, false, nil

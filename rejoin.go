@@ -40,7 +40,10 @@ type Progress struct {
 }
 
 // tally counts a pass as it goes.
-type tally struct{ scanned, copied, failed atomic.Int64 }
+type tally struct {
+	scanned, copied, failed atomic.Int64
+	each                    func(outcome) // told of every session that was brought up to date; may be nil
+}
 
 // others are the nodes of the view, and of those before it, that n's copies can come from.
 func (v *view) others(n *node) []*node {
@@ -85,6 +88,7 @@ func (c *Client) look(ctx context.Context, n *node) {
 		}
 		return
 	}
+	c.hear(ctx, n, v)
 	if !v.stamped {
 		// PHP's layout has no marks: what was there is as good as ever.
 	} else if m := parseMark(string(r[0].b)); r[0].null || (m.runID != n.health.process() && !n.health.hidden) {
@@ -105,6 +109,19 @@ func (c *Client) look(ctx context.Context, n *node) {
 	if n.health.debt() > 0 || n.health.passWanted() {
 		c.bringUpToDate(ctx, n)
 	}
+}
+
+// hear leaves the fingerprint of this client's ring on a node and learns whose else is in use.
+func (c *Client) hear(ctx context.Context, n *node, v *view) {
+	r, err := c.run(ctx, n, ringsScript, "1", ringsKey+n.scope, fingerprint(v.ring), formatMillis(ringSilence/1000))
+	if err != nil || len(r) == 0 {
+		return
+	}
+	var rings []string
+	for _, x := range r[1:] {
+		rings = append(rings, string(x.b))
+	}
+	n.health.hears(rings)
 }
 
 // back reports whether a node that was absent from the last pass can be asked now.
@@ -295,17 +312,27 @@ func (c *Client) settleHint(ctx context.Context, n, src *node, id string, t *tal
 		}
 		return err
 	}
-	b := appendCommand(nil, "SREM", src.hintKey(n), id)
-	want := 1
 	if !out.whole {
+		var b []byte
+		want := 0
 		for _, h := range out.held {
 			if h.owner && !h.ok && h.node != n && h.node != src {
 				b = c.appendHint(b, src, h.node, id)
 				want += hintReplies
 			}
 		}
+		if want > 0 {
+			if _, err := c.ask(ctx, src, lookTimeout, want, b); err != nil {
+				return err
+			}
+		}
 	}
-	_, err = c.ask(ctx, src, lookTimeout, want, b)
+	// A write that came to src since the survey left a hint of its own, under the same name.
+	stood := ""
+	if at, asked := out.at(src); asked && !at.gone {
+		stood = at.raw
+	}
+	_, err = c.run(ctx, src, hintDoneScript, "2", src.hintKey(n), src.stampKey(id), id, stood)
 	return err
 }
 

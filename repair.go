@@ -65,7 +65,8 @@ func (c *Client) startMending() {
 type held struct {
 	node  *node
 	owner bool // among the first copies of the current ring
-	plain bool // in PHP's own layout: no stamp beside it
+	php   bool // in PHP's own layout
+	plain bool // and no stamp beside it
 	err   error
 	stamp stamp
 	raw   string // the stamp as it stands there
@@ -73,6 +74,7 @@ type held struct {
 	has   bool
 	ttl   time.Duration // 0: none set
 	ok    bool          // is up to date now
+	gone  bool          // was removed: a stand-in that all owners surpass
 }
 
 // outcome is what level reached.
@@ -120,6 +122,11 @@ func (c *Client) level(ctx context.Context, id, reason string, others ...*node) 
 		}
 		return out, nil
 	}
+	if v.mixed && (best.stamp.foreign || best.stamp.version == zeroVersion) {
+		if err := c.adopt(ctx, id, best); err != nil {
+			return out, err
+		}
+	}
 	out.newest = best.stamp
 	for _, h := range out.held {
 		if h.err == nil && h.stamp == best.stamp {
@@ -158,12 +165,34 @@ func (c *Client) level(ctx context.Context, id, reason string, others ...*node) 
 		if h.owner || h.err != nil || h.raw == "" || v.owns(h.node, id) {
 			continue
 		}
-		if _, err := c.run(ctx, h.node, forgetScript, "2", h.node.key(id), h.node.stampKey(id), h.raw); err != nil {
+		r, err := c.run(ctx, h.node, forgetScript, "2", h.node.key(id), h.node.stampKey(id), h.raw)
+		if err != nil {
 			return out, err
 		}
+		h.gone = len(r) == 1 && r[0].n == 1
 	}
 	return out, nil
 }
+
+// adopt gives data that somebody wrote who knows no stamps a version of their own.
+func (c *Client) adopt(ctx context.Context, id string, h *held) error {
+	c.clock.saw(h.stamp.version)
+	digest := string(plainVersion(h.data))
+	next := stamp{version: c.clock.next()}
+	text := next.String() + digest
+	r, err := c.run(ctx, h.node, adoptScript, "2", h.node.key(id), h.node.stampKey(id), h.raw, digest, text)
+	switch {
+	case err != nil:
+		return err
+	case len(r) != 1 || r[0].n != 1:
+		return h.node.err("repair", errMoved)
+	}
+	h.stamp, h.raw = next, text
+	return nil
+}
+
+// errMoved: the session changed while it was being brought up to date; whoever changed it did the rest.
+var errMoved = errors.New("session changed meanwhile")
 
 // owns reports whether n is an owner of id in this view or in one that is being drained.
 func (v *view) owns(n *node, id string) bool {
@@ -193,17 +222,20 @@ func (c *Client) holders(v *view, id string, others []*node) []held {
 	add := func(h held) {
 		for i := range out {
 			if out[i].node == h.node {
+				out[i].php = out[i].php || h.php
 				return
 			}
 		}
 		out = append(out, h)
 	}
 	for i, n := range v.owners(id) {
-		add(held{node: n, owner: true, plain: !v.stamped && i == 0})
+		php := !v.stamped && i == 0
+		add(held{node: n, owner: true, php: php, plain: php && !v.mixed})
 	}
 	for p := v.previous; p != nil; p = p.previous {
 		for i, n := range p.owners(id) {
-			add(held{node: n, plain: !p.stamped && i == 0})
+			php := !p.stamped && i == 0
+			add(held{node: n, php: php, plain: php && !v.mixed})
 		}
 	}
 	for _, n := range others {
@@ -278,7 +310,11 @@ func (h *held) read(r []reply) {
 	ms := max(r[3].n, r[4].n)
 	if st, ok := parseStamp(r[2].b); ok && !r[2].null && !h.plain {
 		h.stamp, h.raw = st, string(r[2].b)
-		if st.dead {
+		if d := digestOf(r[2].b); d != "" && !st.dead {
+			h.stamp.foreign = h.has && d != string(plainVersion(h.data))
+			h.stamp.dead = !h.has && h.php // destroyed in PHP's layout: DEL leaves our stamp
+		}
+		if h.stamp.dead {
 			h.data, h.has = nil, false
 			ms = r[4].n
 		}
@@ -323,7 +359,11 @@ func (c *Client) bringTo(ctx context.Context, id string, h, best *held, ttl time
 		_, err = c.run(ctx, n, deleteScript, "2", key, side, best.stamp.String(), formatMillis(ttl))
 		return true, err
 	}
-	r, err := c.run(ctx, n, writeScript, "2", key, side, string(best.stamp.version), formatMillis(ttl), best.data)
+	text := best.stamp.String()
+	if best.raw != "" {
+		text = best.raw
+	}
+	r, err := c.run(ctx, n, writeScript, "2", key, side, text, formatMillis(ttl), best.data)
 	return err == nil && len(r) == 1 && r[0].kind == ':', err
 }
 

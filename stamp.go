@@ -21,10 +21,14 @@ type Version string
 //	0001764072000123.4711223344v
 //	counter (16)    .writer(10) v value, d tombstone
 //
+// While sessions move between PHP's own layout and ours, the SHA-1 of the data follows, so that a write of
+// somebody who knows no stamps is noticed.
+//
 // Digits alone, since Redis compares Lua strings by its locale, and all locales agree on digits.
 const (
 	versionLen = 16 + 1 + 10
 	stampLen   = versionLen + 1
+	digestLen  = 40
 	stampValue = 'v'
 	stampDead  = 'd'
 
@@ -37,11 +41,12 @@ const (
 type stamp struct {
 	version Version
 	dead    bool
+	foreign bool // the data beside it were written later, by somebody who knows no stamps
 }
 
 // parseStamp reads a stamp; ok is false for bytes that are none, which count as no stamp.
 func parseStamp(b []byte) (s stamp, ok bool) {
-	if len(b) != stampLen || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampDead) {
+	if (len(b) != stampLen && len(b) != stampLen+digestLen) || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampDead) {
 		return stamp{}, false
 	}
 	for i, ch := range b[:versionLen] {
@@ -50,6 +55,14 @@ func parseStamp(b []byte) (s stamp, ok bool) {
 		}
 	}
 	return stamp{version: Version(b[:versionLen]), dead: b[versionLen] == stampDead}, true
+}
+
+// digestOf returns the digest behind a stamp, "" where there is none.
+func digestOf(b []byte) string {
+	if len(b) != stampLen+digestLen {
+		return ""
+	}
+	return string(b[stampLen:])
 }
 
 func (s stamp) String() string {
@@ -64,16 +77,20 @@ func (s stamp) newer(t stamp) bool {
 	if s.dead != t.dead {
 		return s.dead
 	}
-	return s.version > t.version
+	if s.version != t.version {
+		return s.version > t.version
+	}
+	return s.foreign && !t.foreign
 }
 
 // clock makes versions: hybrid logical time (Kulkarni et al., "Logical Physical Clocks", 2014). A version is
 // greater than each that this clock made or saw, else the time in milliseconds; the writer's tag makes it
 // unique. A wall clock that is wrong, even by years, only makes later writers count from there.
 type clock struct {
-	last atomic.Uint64
-	tag  string
-	now  func() time.Time
+	last  atomic.Uint64
+	ahead atomic.Int64 // by how much the clocks behind other versions were seen to be ahead, ms
+	tag   string
+	now   func() time.Time
 }
 
 func newClock(now func() time.Time) *clock {
@@ -87,7 +104,7 @@ func newClock(now func() time.Time) *clock {
 
 // next returns a version greater than all seen.
 func (c *clock) next() Version {
-	ms := uint64(max(c.now().UnixMilli(), 1))
+	ms := uint64(max(c.now().UnixMilli()+c.ahead.Load(), 1))
 	for {
 		last := c.last.Load()
 		n := max(last+1, ms)
@@ -116,6 +133,14 @@ func (c *clock) saw(v Version) {
 	if err != nil {
 		return
 	}
+	// Clocks that met run side by side from then on, so that writes that never meet on one node (a stand-in's
+	// and the old copy's) still order by when they were made.
+	for ahead := int64(n) - c.now().UnixMilli(); ; {
+		known := c.ahead.Load()
+		if ahead <= known || c.ahead.CompareAndSwap(known, ahead) {
+			break
+		}
+	}
 	for {
 		last := c.last.Load()
 		if n <= last || c.last.CompareAndSwap(last, n) {
@@ -137,7 +162,7 @@ func newScript(bit uint32, text string) *script {
 
 // writeScript stores value and stamp unless the stamp there is newer or a tombstone.
 //
-//	KEYS value, stamp [, lock]    ARGV version, ttl ms, data [, expected version or "*" [, lock token [, "?"]]]
+//	KEYS value, stamp [, lock]    ARGV stamp, ttl ms, data [, expected version or "*" [, lock token [, "?"]]]
 //
 // With "?" the lock may also be nobody's: for nodes that it was not taken on.
 //
@@ -151,7 +176,7 @@ end
 if s then
  if string.byte(s,28)==100 then return s end
  local v=string.sub(s,1,27)
- if v>ARGV[1] then return s end
+ if v>string.sub(ARGV[1],1,27) then return s end
  if ARGV[4] and ARGV[4]~='*' and v>ARGV[4] and redis.call('EXISTS',KEYS[1])==1 then return s end
 else
  local t=redis.call('TYPE',KEYS[1]).ok
@@ -161,7 +186,7 @@ else
  end
 end
 redis.call('SET',KEYS[1],ARGV[3],'PX',ARGV[2])
-redis.call('SET',KEYS[2],ARGV[1]..'v','PX',ARGV[2])
+redis.call('SET',KEYS[2],ARGV[1],'PX',ARGV[2])
 return 1`)
 
 // deleteScript removes the value and leaves a tombstone that lives as long as an old copy could.
@@ -172,6 +197,22 @@ var deleteScript = newScript(1, `local t=math.max(tonumber(ARGV[2]),redis.call('
 local n=redis.call('DEL',KEYS[1])
 redis.call('SET',KEYS[2],ARGV[1],'PX',string.format('%.0f',t))
 return {n,t}`)
+
+// touchScript extends the life of value and stamp, never a tombstone's: that one may have to live longer.
+//
+//	KEYS value, stamp    ARGV ttl ms [, "v"]    answers the value (with "v"), the stamp, whether it was there
+var touchScript = newScript(8, `local s=redis.call('GET',KEYS[2])
+if s and string.byte(s,28)==100 then return {false,s,0} end
+local n=redis.call('PEXPIRE',KEYS[1],ARGV[1])
+if s then redis.call('PEXPIRE',KEYS[2],ARGV[1]) end
+if ARGV[2] then return {redis.call('GET',KEYS[1]),s,n} end
+return {false,s,n}`)
+
+// hintDoneScript takes a hint back if the copy beside it is still the one that was brought over.
+//
+//	KEYS hints, stamp    ARGV id, stamp as seen or ""
+var hintDoneScript = newScript(9, `if (redis.call('GET',KEYS[2]) or '')~=ARGV[2] then return 0 end
+return redis.call('SREM',KEYS[1],ARGV[1])`)
 
 // forgetScript removes a copy, stamp and all, if the stamp is still the one given: for stand-in copies.
 //
@@ -189,6 +230,17 @@ local h=''
 if d then h=redis.sha1hex(d) end
 if ARGV[3]~='*' and h~=ARGV[3] then return 'C' end
 redis.call('SET',KEYS[1],ARGV[2],'PX',ARGV[1])
+return 1`)
+
+// adoptScript puts a stamp beside data that somebody wrote who knows no stamps, if both are still as they were
+// seen.
+//
+//	KEYS value, stamp    ARGV stamp as seen or "", digest of the data, new stamp
+var adoptScript = newScript(6, `if (redis.call('GET',KEYS[2]) or '')~=ARGV[1] then return 0 end
+local d=redis.call('GET',KEYS[1])
+if not d or redis.sha1hex(d)~=ARGV[2] then return 0 end
+local t=redis.call('PTTL',KEYS[1])
+if t>0 then redis.call('SET',KEYS[2],ARGV[3],'PX',t) else redis.call('SET',KEYS[2],ARGV[3]) end
 return 1`)
 
 // releaseScript is phpredis's own way to release a lock; a lease ends by it too.

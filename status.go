@@ -245,9 +245,7 @@ func (c *Client) describe(ctx context.Context, n *node, keys []string, seen map[
 	var ids []string
 	for _, k := range keys {
 		id := k[len(n.cfg.Prefix):]
-		// Ids never hold a colon; what does belongs to a prefix that begins with this one.
-		side := strings.HasSuffix(id, "_LOCK") || strings.HasPrefix(k, "sessionring:") || strings.Contains(id, ":")
-		if side || CheckID(id) != nil {
+		if !isSessionKey(k, id) {
 			continue
 		}
 		h := xxhash.Sum64String(id)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -39,14 +40,21 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 		return c.storeIf(ctx, id, data, ttl, opt)
 	}
 	version := c.clock.next()
+	var before *fan
 	for {
 		f := c.newFan(ctx, "set", id, encodeWrite)
+		if before != nil {
+			f.continues(before)
+			f.firstTook, f.tookFirst = before.version, before.took()
+		}
 		f.prepareWrite(data, ttl, version, opt)
 		refused, err := c.writeOnce(ctx, f)
 		if err == nil && refused.version != "" {
 			// Somebody wrote with a greater version: this write is the later one, so it takes a greater still.
+			// Where it was stored already it may have been read and written upon: there only if it stands.
 			c.clock.saw(refused.version)
 			version = c.clock.next()
+			before = f
 			if time.Now().Before(f.until) {
 				continue
 			}
@@ -63,7 +71,10 @@ func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt 
 	if !f.v.stamped {
 		f.version = plainVersion(data)
 	}
-	f.stampAs = version
+	f.stampText = stamp{version: version}.String()
+	if f.v.mixed {
+		f.stampText += string(plainVersion(data))
+	}
 }
 
 // encodeWrite stores value and stamp on one node, under the guard; where PHP's own layout is kept, the owner
@@ -71,8 +82,10 @@ func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt 
 func encodeWrite(f *fan, t *try) ([]byte, int) {
 	key, ttl := t.node.key(f.id), formatMillis(f.ttl)
 	b := f.buf[:0]
-	plain := !t.view.stamped && t.first
+	plain := t.plain()
 	switch {
+	case slices.Contains(f.tookFirst, t.node) && !plain:
+		b = f.appendFenced(b, t, string(f.firstTook))
 	case f.lock != nil:
 		b = f.appendFenced(b, t, "*")
 	case plain && f.ttl%time.Second == 0:
@@ -84,7 +97,7 @@ func encodeWrite(f *fan, t *try) ([]byte, int) {
 		b = appendArg(appendArg(appendArg(b, "PSETEX"), key), ttl)
 		b = appendArg(b, f.data)
 	default:
-		b = appendScript(b, writeScript, t, "2", key, t.node.stampKey(f.id), string(f.stampAs), ttl, f.data)
+		b = appendScript(b, writeScript, t, "2", key, t.node.stampKey(f.id), f.stampText, ttl, f.data)
 	}
 	return f.appendHints(b, t, 1)
 }
@@ -92,16 +105,16 @@ func encodeWrite(f *fan, t *try) ([]byte, int) {
 // appendFenced writes under an expected version ("*": any) and, where there is one, a lock.
 func (f *fan) appendFenced(b []byte, t *try, expected string) []byte {
 	n, ttl := t.node, formatMillis(f.ttl)
-	plain := !t.view.stamped && t.first
+	plain := t.plain()
 	switch {
 	case plain && f.lock == nil:
 		return appendScript(b, plainSwapScript, t, "1", n.key(f.id), ttl, f.data, expected)
 	case plain:
 		return appendScript(b, plainSwapScript, t, "2", n.key(f.id), n.lockKey(f.id), ttl, f.data, expected, f.lock.token)
 	case f.lock == nil:
-		return appendScript(b, writeScript, t, "2", n.key(f.id), n.stampKey(f.id), string(f.stampAs), ttl, f.data, expected)
+		return appendScript(b, writeScript, t, "2", n.key(f.id), n.stampKey(f.id), f.stampText, ttl, f.data, expected)
 	}
-	args := []any{"3", n.key(f.id), n.stampKey(f.id), n.lockKey(f.id), string(f.stampAs), ttl, f.data, expected, f.lock.token}
+	args := []any{"3", n.key(f.id), n.stampKey(f.id), n.lockKey(f.id), f.stampText, ttl, f.data, expected, f.lock.token}
 	if !f.lock.holds(n) {
 		args = append(args, "?")
 	}
@@ -154,6 +167,9 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 	if err := f.run(ctx); err != nil {
 		return refused, err
 	}
+	if f.resendForgotten() {
+		return c.writeOnce(ctx, f)
+	}
 	took, dead := 0, false
 	var plainErr error
 	for i := range f.tries {
@@ -162,13 +178,6 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 			continue
 		}
 		switch r := t.call.replies[0]; {
-		case isNoScript(r.err):
-			// The node lost its script cache (restart, SCRIPT FLUSH): once more, with the text.
-			t.node.forgetScripts()
-			if err := c.resend(ctx, f, i); err != nil {
-				return refused, err
-			}
-			return c.writeOnce(ctx, f)
 		case r.err != nil:
 			plainErr = t.node.err(f.name, r.err)
 		case r.kind == '$' && string(r.b) == "L":
@@ -182,12 +191,13 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 				plainErr = t.node.err(f.name, errProtocol)
 			case st.dead:
 				dead = true
+			case slices.Contains(f.tookFirst, t.node) && st.version > f.firstTook:
+				took++ // overtaken by a write that came after this one was stored
 			case st.newer(refused):
 				refused = st
 			}
 		default:
 			took++
-			t.node.learned(t.script)
 		}
 	}
 	switch {
@@ -217,13 +227,15 @@ func (f *fan) unserved() error {
 	return f.noNode()
 }
 
-// resend asks a node that answered once more.
-func (c *Client) resend(ctx context.Context, f *fan, i int) error {
-	t := &f.tries[i]
-	f.owed = append(f.owed, t.hints...)
-	t.hints, t.call = nil, nil
-	f.send(i)
-	return f.run(ctx)
+// took are the nodes that stored the write.
+func (f *fan) took() []*node {
+	var out []*node
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryAnswered && len(t.call.replies) > 0 && t.call.replies[0].kind == ':' {
+			out = append(out, t.node)
+		}
+	}
+	return out
 }
 
 // leaveHints sees to it that each owner that missed the write is named on a node that took it.
@@ -305,6 +317,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	// The decision fell. The rest is an ordinary write of the same version.
 	_ = c.ended(f, nil)
 	rest := c.newFan(ctx, "set", id, encodeWrite)
+	rest.continues(f)
 	rest.prepareWrite(data, ttl, version, opt)
 	refused, err = c.writeOnce(ctx, rest)
 	if err == nil && refused.version != "" {
@@ -328,13 +341,13 @@ func (c *Client) TouchFor(ctx context.Context, id string, lifetime time.Duration
 }
 
 func encodeTouch(f *fan, t *try) ([]byte, int) {
-	b, n := f.buf[:0], 0
-	plain := !t.view.stamped && t.first
-	if !plain {
-		b, n = appendCommand(b, "GET", t.node.stampKey(f.id)), 1
+	b, key := f.buf[:0], t.node.key(f.id)
+	if t.plain() {
+		b = appendExpire(b, key, f.touch)
+	} else {
+		b = appendScript(b, touchScript, t, "2", key, t.node.stampKey(f.id), formatMillis(f.touch))
 	}
-	b, m := appendTouch(b, t.node, f.id, f.touch, plain)
-	return f.appendHints(b, t, n+m)
+	return f.appendHints(b, t, 1)
 }
 
 func (c *Client) touchOnce(ctx context.Context, f *fan) error {
@@ -342,6 +355,9 @@ func (c *Client) touchOnce(ctx context.Context, f *fan) error {
 	for {
 		if err := f.run(ctx); err != nil {
 			return err
+		}
+		if f.resendForgotten() {
+			continue
 		}
 		answered, found, dead, uneven := 0, 0, false, false
 		var seen stamp
@@ -356,12 +372,14 @@ func (c *Client) touchOnce(ctx context.Context, f *fan) error {
 					return t.node.err("touch", x.err)
 				}
 			}
-			plain := !t.view.stamped && t.first
 			has := r[0].n > 0
 			var st stamp
-			if !plain {
-				st, _ = parseStamp(r[0].b)
-				has = r[1].n > 0
+			if r[0].kind == '*' {
+				if len(r) < 4 {
+					return t.node.err("touch", errProtocol)
+				}
+				st, _ = parseStamp(r[2].b)
+				has = r[3].n > 0
 			}
 			dead = dead || st.dead
 			uneven = uneven || (answered > 0 && st != seen) || (found > 0) != (answered > 0 && has)
@@ -407,17 +425,17 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	f := c.newFan(ctx, "delete", id, encodeDelete)
 	f.writes = true
 	f.ttl = c.conf.lifetime
-	f.stampAs = c.clock.next()
+	f.stampText = stamp{version: c.clock.next(), dead: true}.String()
 	return c.ended(f, c.deleteOnce(ctx, f))
 }
 
 func encodeDelete(f *fan, t *try) ([]byte, int) {
 	b := f.buf[:0]
-	if !t.view.stamped && t.first {
+	if t.plain() {
 		b = appendCommand(b, "DEL", t.node.key(f.id))
 	} else {
 		b = appendScript(b, deleteScript, t, "2", t.node.key(f.id), t.node.stampKey(f.id),
-			stamp{f.stampAs, true}.String(), formatMillis(f.ttl))
+			f.stampText, formatMillis(f.ttl))
 	}
 	return f.appendHints(b, t, 1)
 }
@@ -426,6 +444,9 @@ func (c *Client) deleteOnce(ctx context.Context, f *fan) error {
 	for {
 		if err := f.run(ctx); err != nil {
 			return err
+		}
+		if f.resendForgotten() {
+			continue
 		}
 		took := 0
 		var longest int64
@@ -436,25 +457,16 @@ func (c *Client) deleteOnce(ctx context.Context, f *fan) error {
 				continue
 			}
 			switch r := t.call.replies; {
-			case isNoScript(r[0].err):
-				t.node.forgetScripts()
-				if err := c.resend(ctx, f, i); err != nil {
-					return err
-				}
-				took = -1 << 20 // look again
 			case r[0].err != nil:
 				plainErr = t.node.err("delete", r[0].err)
 			default:
 				took++
 				if r[0].kind == '*' && len(r) >= 3 {
 					longest = max(longest, r[2].n)
-					t.node.learned(t.script)
 				}
 			}
 		}
 		switch {
-		case took < 0:
-			continue
 		case took == 0 && plainErr != nil:
 			return plainErr
 		case took == 0:
