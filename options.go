@@ -45,6 +45,7 @@ type config struct {
 	dialer       func(ctx context.Context, network, address string) (net.Conn, error)
 	now          func() time.Time
 	rejoinRate   int
+	observer     bool
 	newRing      func(*SavePath) (*Ring, error) // NewRing; tests of this package share tables, which take seconds under -race
 	previous     string                         // save_path
 }
@@ -90,3 +91,7 @@ func WithClock(now func() time.Time) Option { return func(c *config) { c.now = n
 
 // WithRejoinRate bounds how many sessions a second are copied to a node that returns or by migration; default 20,000.
 func WithRejoinRate(perSecond int) Option { return func(c *config) { c.rejoinRate = perSecond } }
+
+// WithObserver makes a Client that looks after nothing: it brings no node up to date and repairs no copies behind a
+// read. It is for tools that look at nodes, whose save_path may name other nodes or copies than the applications'.
+func WithObserver() Option { return func(c *config) { c.observer = true } }

@@ -324,6 +324,9 @@ func (c *Client) confirmMiss(ctx context.Context, f *fan) (Item, error) {
 
 // mendIfBehind has copies repaired that are older than the best, behind the user's back.
 func (c *Client) mendIfBehind(f *fan, copies []copyState, best copyState) {
+	if c.conf.observer {
+		return
+	}
 	if !best.t.view.stamped && len(f.groups) == 1 {
 		return // one copy; stand-ins are handed back by the rejoin
 	}

@@ -153,6 +153,9 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		h.caughtUp(epoch)
 		return true
 	}
+	if c.conf.observer {
+		return false
+	}
 	token := rand.Text()
 	got, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "SET", n.leaseKey(), token, "NX", "PX", formatMillis(leaseTime)))
 	if err != nil || len(got) != 1 || got[0].null {

@@ -199,34 +199,52 @@ type SessionInfo struct {
 func (c *Client) Sessions(ctx context.Context) iter.Seq2[SessionInfo, error] {
 	return func(yield func(SessionInfo, error) bool) {
 		v := c.view.Load()
-		seen := map[uint64]struct{}{} // hashes: SCAN repeats keys, and copies stand on several nodes
-		for _, n := range v.distinct {
-			if n.rdb == nil {
-				yield(SessionInfo{}, errors.New("sessionring: sessions of a cluster or sentinel string cannot be listed"))
-				return
+		c.list(ctx, v, v.distinct, yield)
+	}
+}
+
+// SessionsOn lists what the node at the index of the save_path holds, copies of other nodes' sessions included,
+// in the way of Sessions.
+func (c *Client) SessionsOn(ctx context.Context, index int) iter.Seq2[SessionInfo, error] {
+	return func(yield func(SessionInfo, error) bool) {
+		v := c.view.Load()
+		if index < 0 || index >= len(v.nodes) {
+			yield(SessionInfo{}, errors.New("sessionring: no such node"))
+			return
+		}
+		c.list(ctx, v, v.nodes[index:index+1], yield)
+	}
+}
+
+// list yields the sessions of some nodes, each once.
+func (c *Client) list(ctx context.Context, v *view, nodes []*node, yield func(SessionInfo, error) bool) {
+	seen := map[uint64]struct{}{} // hashes: SCAN repeats keys, and copies stand on several nodes
+	for _, n := range nodes {
+		if n.rdb == nil {
+			yield(SessionInfo{}, errors.New("sessionring: sessions of a cluster or sentinel string cannot be listed"))
+			return
+		}
+		stopped := errors.New("stopped")
+		err := c.scan(ctx, n, globEscape(n.cfg.Prefix)+"*", func(keys []string) error {
+			infos, err := c.describe(ctx, n, keys, seen)
+			if err != nil {
+				return err
 			}
-			stopped := errors.New("stopped")
-			err := c.scan(ctx, n, globEscape(n.cfg.Prefix)+"*", func(keys []string) error {
-				infos, err := c.describe(ctx, n, keys, seen)
-				if err != nil {
-					return err
+			for _, s := range infos {
+				s.Index = v.indexOf(n)
+				if !yield(s, nil) {
+					return stopped
 				}
-				for _, s := range infos {
-					s.Index = v.indexOf(n)
-					if !yield(s, nil) {
-						return stopped
-					}
-				}
-				return nil
-			})
-			switch {
-			case errors.Is(err, stopped):
-				return
-			case err != nil && !yield(SessionInfo{Node: n.id}, err):
-				return
-			case ctx.Err() != nil:
-				return
 			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, stopped):
+			return
+		case err != nil && !yield(SessionInfo{Node: n.id}, err):
+			return
+		case ctx.Err() != nil:
+			return
 		}
 	}
 }
