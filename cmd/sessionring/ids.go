@@ -26,13 +26,20 @@ func (a *app) eachID(ctx context.Context, ids []string, out *bufio.Writer, f fun
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		a.fail(ctx, fmt.Errorf("%s: %w", where, err))
+		if where != "" {
+			err = fmt.Errorf("%s: %w", where, err)
+		}
+		a.fail(ctx, err)
 		return nil
 	}
 	read := false
 	for i, id := range ids {
 		if id != "-" {
-			if err := one(id, fmt.Sprintf("id %d (%s)", i+1, shorten(id))); err != nil {
+			where := ""
+			if len(ids) > 1 {
+				where = fmt.Sprintf("id %d (%s)", i+1, shorten(id))
+			}
+			if err := one(id, where); err != nil {
 				return err
 			}
 			continue

@@ -161,12 +161,12 @@ func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		noun = stem + "ie"
+	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func copiesText(n int) string {
-	if n == 1 {
-		return "1 copy of each session"
-	}
-	return fmt.Sprintf("%d copies of each session", n)
+	return count(n, "copy") + " of each session"
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ type progress struct {
 	wg    sync.WaitGroup
 }
 
-// startProgress begins to show progress; end must be called.
+// startProgress begins to show progress; end must be called, twice does no harm. A nil progress shows nothing.
 func (a *app) startProgress(ctx context.Context, name string, total int64) *progress {
 	ctx, stop := context.WithCancel(ctx)
 	p := &progress{app: a, name: name, total: total, stop: stop}
@@ -34,12 +33,18 @@ func (a *app) startProgress(ctx context.Context, name string, total int64) *prog
 }
 
 // add counts work that was done.
-func (p *progress) add(n int64) { p.done.Add(n) }
+func (p *progress) add(n int64) {
+	if p != nil {
+		p.done.Add(n)
+	}
+}
 
 // end takes the bar away and waits for that.
 func (p *progress) end() {
-	p.stop()
-	p.wg.Wait()
+	if p != nil {
+		p.stop()
+		p.wg.Wait()
+	}
 }
 
 func (p *progress) show(ctx context.Context) {
@@ -93,6 +98,3 @@ func (p *progress) bar(ctx context.Context) {
 		}
 	}
 }
-
-// String is for a last line of what was done.
-func (p *progress) String() string { return fmt.Sprintf("%s: %d", p.name, p.done.Load()) }

@@ -43,6 +43,15 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" group:"ring" help:"Show how a save_path is read: nodes, defaults, warnings."`
 	Locate  locateCmd  `cmd:"" group:"ring" help:"Show on which nodes session ids live."`
 	Plan    planCmd    `cmd:"" group:"ring" help:"Show what a change of the node list would move."`
+	Get     getCmd     `cmd:"" group:"sessions" help:"Show sessions, PHP payloads decoded."`
+	Set     setCmd     `cmd:"" group:"sessions" help:"Write a session from standard input."`
+	Ls      lsCmd      `cmd:"" group:"sessions" help:"List the sessions on all nodes, ids masked."`
+	Rm      rmCmd      `cmd:"" group:"sessions" help:"Destroy sessions."`
+	Explain explainCmd `cmd:"" group:"sessions" help:"Show which copies of a session each node holds."`
+	Status  statusCmd  `cmd:"" group:"nodes" help:"Show health, memory, sessions and share of every node."`
+	Doctor  doctorCmd  `cmd:"" group:"nodes" help:"Say what endangers sessions, and the remedies."`
+	Decode  decodeCmd  `cmd:"" group:"php" help:"Turn a PHP session payload into lossless JSON."`
+	Encode  encodeCmd  `cmd:"" group:"php" help:"Turn that JSON back into the payload, byte for byte."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version of this program."`
 }
 
@@ -139,6 +148,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	var usage usageError
 	var path *sessionring.SavePathError
 	var ring *sessionring.RingError
+	var away *sessionring.NoNodeError
 	switch {
 	case err == nil:
 		return exitDone
@@ -151,9 +161,22 @@ func (a *app) report(ctx context.Context, err error) int {
 	case ctx.Err() != nil:
 		a.message("interrupted")
 		return exitFailed
+	case errors.As(err, &away):
+		a.explainNoNode(err, away)
+		return exitFailed
 	}
 	a.message("%s", plain(err))
 	return exitFailed
+}
+
+// explainNoNode prints a failure of all nodes, a line each, with the remedy.
+func (a *app) explainNoNode(err error, away *sessionring.NoNodeError) {
+	where, _, _ := strings.Cut(err.Error(), away.Error())
+	a.message("%sno node answered (%s, after %v):", plain(errors.New(where)), away.Op, away.Elapsed.Round(time.Millisecond))
+	for _, n := range away.Nodes {
+		problem, remedy := explainNodeError(n)
+		fmt.Fprintf(a.err, "  %s: %s\n    → %s\n", a.paint(a.err, bold, n.Node), a.paint(a.err, red, problem), remedy)
+	}
 }
 
 // plain is an error's text without the library's name, which messages begin with anyway.
