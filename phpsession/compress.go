@@ -59,9 +59,10 @@ var (
 // Decompress undoes what phpredis with redis.session.compression = c did to a
 // stored value. phpredis marks no value as compressed, and stores as it is what
 // it cannot compress: data that is not of the form is therefore returned
-// unchanged, as by phpredis. lzf and lz4 are decoded here, zstd by the
-// [Decompressor], without which zstd data gives a [*CompressionError]. Results
-// over MaxBytes give an error that matches [ErrLimit].
+// unchanged, as by phpredis. lzf and lz4 are decoded here, zstd (but for what
+// [Compress] writes) by the [Decompressor], without which it gives a
+// [*CompressionError]. Results over MaxBytes give an error that matches
+// [ErrLimit].
 //
 // Source of the forms: redis_compress in phpredis's library.c, 6.1.0.
 func Decompress(c Compression, data []byte, opts ...Option) ([]byte, error) {
@@ -93,6 +94,9 @@ func Decompress(c Compression, data []byte, opts ...Option) ([]byte, error) {
 	case Zstd:
 		if !strings.HasPrefix(string(data[:min(4, len(data))]), zstdMagic) {
 			return data, nil
+		}
+		if out, ok := unstoreZstd(data, most); ok {
+			return out, nil // as Compress writes it
 		}
 		if cfg.decompress == nil {
 			return nil, &CompressionError{c, errNoZstd}
@@ -132,10 +136,6 @@ func DetectCompression(data []byte, opts ...Option) (Compression, bool) {
 		return Uncompressed, true
 	}
 	return "", false
-}
-
-func tooLarge(c Compression, most int) error {
-	return &CompressionError{c, fmt.Errorf("%w: more than %d bytes", ErrLimit, most)}
 }
 
 const zstdMagic = "\x28\xb5\x2f\xfd"

@@ -139,6 +139,7 @@ func FuzzDecompress(f *testing.F) {
 	}
 	f.Add("lzf", []byte("\x00a\xe0\xff\x00\xe0\xff\x00"))
 	f.Add("lz4", []byte("\x00\xff\xff\xff\x7f\xff\xff"))
+	f.Add("zstd", storedZstd([]byte("a|i:1;")))
 	f.Fuzz(func(t *testing.T, how string, data []byte) {
 		out, err := Decompress(Compression(how), data, WithLimits(Limits{MaxBytes: 1 << 16}))
 		if err == nil && len(out) > max(1<<16, len(data)) {
