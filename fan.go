@@ -23,7 +23,8 @@ type fan struct {
 	ended  []*call
 	began  time.Time
 	until  time.Time // the operation's deadline
-	wait   time.Duration
+	wait   time.Duration // patience with one node
+	proof  time.Duration // silence that says something of the node, however little time this caller has
 	moved  bool          // something did not go as it should: for the Failover mark
 	values bool          // ask everybody for the value
 	touch  time.Duration // extend the lifetime by so much; 0: not
@@ -111,6 +112,7 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 		f.groups = append(f.groups, g)
 	}
 	f.wait = c.patience(f.until.Sub(f.began), len(f.v.nodes), f.v.copies)
+	f.proof = c.patience(c.conf.deadline, len(f.v.nodes), f.v.copies)
 	return f
 }
 
@@ -333,8 +335,8 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		t.err = t.node.err(f.name, ErrTimeout)
 		f.missed(t)
 		// Nothing at all came back since: the node hangs, and so does whoever else is on this connection.
-		// Only what waited its full patience may say so: a caller in a hurry proves nothing.
-		if cn := t.call.conn; now.Sub(t.call.sentAt) >= f.wait && cn != nil && cn.silentSince(t.call.sentAt) {
+		// Only what waited long enough may say so: a caller in a hurry proves nothing.
+		if cn := t.call.conn; now.Sub(t.call.sentAt) >= f.proof && cn != nil && cn.silentSince(t.call.sentAt) {
 			t.node.health.failed(t.call.epoch, t.err)
 			f.c.failure(t.node, f.name, t.err)
 			if t.node.health.now() == StateDown {
@@ -437,13 +439,11 @@ func (f *fan) noNode() error {
 		if errors.Is(t.err, ErrClosed) {
 			return ErrClosed
 		}
-		ne := &NodeError{Node: t.node.id, Op: f.name, Err: ErrTimeout}
-		var known *NodeError
-		if errors.As(t.err, &known) {
-			ne = known
-		} else if t.err != nil {
-			ne.Err = t.err
+		cause := t.err
+		if cause == nil {
+			cause = ErrTimeout
 		}
+		ne := t.node.failure(f.name, cause)
 		e.Nodes = append(e.Nodes, ne)
 	}
 	return e

@@ -179,7 +179,7 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 		}
 		seen[n] = true
 		if n.health.now() == StateDown {
-			noNode.Nodes = append(noNode.Nodes, n.err("lock", n.health.cause()))
+			noNode.Nodes = append(noNode.Nodes, n.failure("lock", n.health.cause()))
 			continue
 		}
 		epoch := n.health.epoch.Load()
@@ -192,7 +192,7 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 			return false, ctx.Err()
 		case err != nil && judge(err) != verdictFine:
 			l.maybe = append(l.maybe, n)
-			ne := n.err("lock", err)
+			ne := n.failure("lock", err)
 			n.health.failed(epoch, ne)
 			noNode.Nodes = append(noNode.Nodes, ne)
 			continue

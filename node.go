@@ -103,6 +103,15 @@ func (n *node) err(op string, cause error) *NodeError {
 	return &NodeError{Node: n.id, Op: op, Err: cause}
 }
 
+// failure is err as this node's, named once.
+func (n *node) failure(op string, err error) *NodeError {
+	var known *NodeError
+	if errors.As(err, &known) {
+		return known
+	}
+	return n.err(op, err)
+}
+
 func newNode(cfg Node, conf *config, wg *sync.WaitGroup) (*node, error) {
 	n := &node{cfg: cfg, id: cfg.ID(), wg: wg, dialer: conf.dialer}
 	if cfg.Prefix != DefaultPrefix {

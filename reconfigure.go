@@ -347,7 +347,7 @@ func (c *Client) drainOnce(ctx context.Context, v *view, t *tally) (clean bool, 
 func (c *Client) drainNode(ctx context.Context, v, from *view, src *node, t *tally) error {
 	work := func(ids []string) error {
 		t.scanned.Add(int64(len(ids)))
-		left, err := c.unmoved(ctx, v, src, ids)
+		left, err := c.unmoved(ctx, v, src, ids, false)
 		if err != nil {
 			return err
 		}
@@ -374,8 +374,9 @@ func (c *Client) drainNode(ctx context.Context, v, from *view, src *node, t *tal
 }
 
 // unmoved leaves out ids whose owners all hold the stamp that src holds: two bulk reads instead of a survey
-// of each. Where PHP's layout is in play the data have to be looked at.
-func (c *Client) unmoved(ctx context.Context, v *view, src *node, ids []string) ([]string, error) {
+// of each. With ttl, copies that end sooner than src's are not in place either. Where PHP's layout is in play
+// the data have to be looked at.
+func (c *Client) unmoved(ctx context.Context, v *view, src *node, ids []string, ttl bool) ([]string, error) {
 	if v.mixed || !v.stamped {
 		return ids, nil
 	}
@@ -395,7 +396,7 @@ func (c *Client) unmoved(ctx context.Context, v *view, src *node, ids []string) 
 			}
 			continue
 		}
-		differ, err := c.differing(ctx, o, src, list)
+		differ, err := c.differing(ctx, o, src, list, ttl)
 		if err != nil {
 			return nil, err
 		}

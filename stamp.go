@@ -177,7 +177,7 @@ if s then
  if string.byte(s,28)==100 then return s end
  local v=string.sub(s,1,27)
  if v>string.sub(ARGV[1],1,27) then return s end
- if ARGV[4] and ARGV[4]~='*' and v>ARGV[4] and redis.call('EXISTS',KEYS[1])==1 then return s end
+ if ARGV[4] and ARGV[4]~='*' and v>ARGV[4] and v~=string.sub(ARGV[1],1,27) and redis.call('EXISTS',KEYS[1])==1 then return s end
 else
  local t=redis.call('TYPE',KEYS[1]).ok
  if t~='none' then
@@ -193,7 +193,11 @@ return 1`)
 // DEL comes first: after one write a script may go on even where maxmemory is reached.
 //
 //	KEYS value, stamp    ARGV stamp, ttl ms    answers whether there was a value, and the tombstone's ttl
-var deleteScript = newScript(1, `local t=math.max(tonumber(ARGV[2]),redis.call('PTTL',KEYS[1]),redis.call('PTTL',KEYS[2]))
+var deleteScript = newScript(1, `if redis.call('EXISTS',KEYS[2])==0 then
+ local k=redis.call('TYPE',KEYS[1]).ok
+ if k~='none' and k~='string' then return redis.error_reply('WRONGTYPE key holds a '..k) end
+end
+local t=math.max(tonumber(ARGV[2]),redis.call('PTTL',KEYS[1]),redis.call('PTTL',KEYS[2]))
 local n=redis.call('DEL',KEYS[1])
 redis.call('SET',KEYS[2],ARGV[1],'PX',string.format('%.0f',t))
 return {n,t}`)
@@ -202,7 +206,12 @@ return {n,t}`)
 //
 //	KEYS value, stamp    ARGV ttl ms [, "v"]    answers the value (with "v"), the stamp, whether it was there
 var touchScript = newScript(8, `local s=redis.call('GET',KEYS[2])
-if s and string.byte(s,28)==100 then return {false,s,0} end
+if s then
+ if string.byte(s,28)==100 then return {false,s,0} end
+else
+ local k=redis.call('TYPE',KEYS[1]).ok
+ if k~='none' and k~='string' then return redis.error_reply('WRONGTYPE key holds a '..k) end
+end
 local n=redis.call('PEXPIRE',KEYS[1],ARGV[1])
 if s then redis.call('PEXPIRE',KEYS[2],ARGV[1]) end
 if ARGV[2] then return {redis.call('GET',KEYS[1]),s,n} end

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -259,21 +258,16 @@ func (v *view) indexOf(n *node) int {
 }
 
 // describe turns keys of a scan into sessions that were not listed yet.
-func (c *Client) describe(ctx context.Context, n *node, keys []string, seen map[uint64]struct{}) ([]SessionInfo, error) {
+func (c *Client) describe(ctx context.Context, n *node, keys []string, seen seen) ([]SessionInfo, error) {
 	var ids []string
 	for _, k := range keys {
 		id := k[len(n.cfg.Prefix):]
 		if !isSessionKey(k, id) {
 			continue
 		}
-		h := xxhash.Sum64String(id)
-		if _, ok := seen[h]; ok {
-			continue
-		}
-		seen[h] = struct{}{}
 		ids = append(ids, id)
 	}
-	if len(ids) == 0 {
+	if ids = seen.fresh(ids); len(ids) == 0 {
 		return nil, nil
 	}
 	pipe := n.rdb.Pipeline()

@@ -68,6 +68,7 @@ func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt 
 	f.writes = true
 	f.data, f.ttl, f.version, f.lock = data, ttl, version, opt.Lock
 	f.wait += time.Duration(len(data)) * 50 // large sessions at 20 MB/s
+	f.proof += time.Duration(len(data)) * 50
 	if !f.v.stamped {
 		f.version = plainVersion(data)
 	}
