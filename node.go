@@ -230,6 +230,9 @@ func (n *node) ask(ctx context.Context, conn redis.Cmdable) (facts, error) {
 	mark := pipe.Get(ctx, n.markKey())
 	_, err := pipe.Exec(ctx)
 	text, infoErr := info.Result()
+	if infoErr == nil && err != nil && !errors.Is(err, mark.Err()) {
+		infoErr = err // the handshake failed (AUTH, SELECT): go-redis tells the pipeline alone, its commands look fine
+	}
 	if infoErr != nil {
 		var re redis.Error
 		if !errors.As(infoErr, &re) {
@@ -264,7 +267,6 @@ func (n *node) ask(ctx context.Context, conn redis.Cmdable) (facts, error) {
 	if m, err := mark.Result(); err == nil {
 		f.mark = m
 	}
-	_ = err
 	return f, nil
 }
 
