@@ -22,7 +22,7 @@ type fan struct {
 	tries  []try
 	ended  []*call
 	began  time.Time
-	until  time.Time // the operation's deadline
+	until  time.Time     // the operation's deadline
 	wait   time.Duration // patience with one node
 	proof  time.Duration // silence that says something of the node, however little time this caller has
 	moved  bool          // something did not go as it should: for the Failover mark
@@ -334,9 +334,9 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		t.state = tryLate
 		t.err = t.node.err(f.name, ErrTimeout)
 		f.missed(t)
-		// Nothing at all came back since: the node hangs, and so does whoever else is on this connection.
-		// Only what waited long enough may say so: a caller in a hurry proves nothing.
-		if cn := t.call.conn; now.Sub(t.call.sentAt) >= f.proof && cn != nil && cn.silentSince(t.call.sentAt) {
+		// Nothing at all came back for long enough: the node hangs, and so does whoever else is on this
+		// connection. A caller in a hurry proves nothing by itself, but many of them do.
+		if cn := t.call.conn; cn != nil && cn.silence(now) >= f.proof {
 			t.node.health.failed(t.call.epoch, t.err)
 			f.c.failure(t.node, f.name, t.err)
 			if t.node.health.now() == StateDown {

@@ -211,6 +211,20 @@ func (cn *conn) silentSince(t time.Time) bool {
 	return cn.heard.Load() < t.UnixNano()
 }
 
+// silence is for how long the node has kept its oldest call waiting without sending a byte.
+func (cn *conn) silence(now time.Time) time.Duration {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.head >= len(cn.waiting) {
+		return 0
+	}
+	since := cn.waiting[cn.head].sentAt
+	if heard := time.Unix(0, cn.heard.Load()); heard.After(since) {
+		since = heard
+	}
+	return now.Sub(since)
+}
+
 // listener notes when bytes arrive: a large session on its way is no sign of a hung node.
 type listener struct{ *conn }
 
