@@ -49,9 +49,18 @@ func (e *engine) send(c *call, buf []byte) {
 		for i, args := range cmds {
 			out[i] = pipe.Do(ctx, args...)
 		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
+		_, failed := pipe.Exec(ctx)
 		for _, cmd := range out {
-			if err := c.take(cmd); err != nil {
+			if cmd.Err() != nil {
+				failed = nil // each command has its own error
+			}
+		}
+		for _, cmd := range out {
+			err := c.take(cmd)
+			if err == nil && failed != nil { // the handshake: go-redis tells the pipeline alone, its commands look fine
+				err = statusCause(failed)
+			}
+			if err != nil {
 				c.err = err
 				if e.ctx.Err() != nil {
 					c.err = ErrClosed

@@ -277,8 +277,15 @@ func (c *Client) describe(ctx context.Context, n *node, keys []string, seen seen
 		sizes[i] = pipe.StrLen(ctx, n.key(id))
 		ttls[i] = pipe.PTTL(ctx, n.key(id))
 	}
-	if _, err := pipe.Exec(ctx); err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
+	if _, err := pipe.Exec(ctx); err != nil {
+		told := false // else it was the connection or its handshake, which go-redis tells the pipeline alone
+		for i := range ids {
+			told = told || sizes[i].Err() != nil || ttls[i].Err() != nil
+		}
+		var re redis.Error
+		if !told || !errors.As(err, &re) {
+			return nil, n.err("list", statusCause(err))
+		}
 	}
 	var out []SessionInfo
 	for i, id := range ids {
