@@ -48,49 +48,6 @@ type Object struct {
 	owner  *changes
 }
 
-// custom is what Serializable::serialize returned.
-type custom struct {
-	data string
-	// nested is data decoded, if it is itself serialize() output: its values
-	// then count in the numbering of back-references of handlers php,
-	// php_binary and php_serialize. nil if it is not.
-	nested Value
-	// linked: nested holds back-references, whose numbers depend on what
-	// stands before the object, so it must be written anew with it.
-	linked bool
-	// plain is nested as PHP would write it, if that is not data. Data is
-	// written as long as nested still gives plain: objects in it can be
-	// changed from outside, through back-references to them.
-	plain string
-}
-
-// settle compares data with what its decoded form gives.
-func (c *custom) settle(limits Limits) {
-	if c.nested == nil || c.linked {
-		return
-	}
-	w := writer{limits: limits}
-	if err := w.value(c.nested); err == nil && string(w.buf) != c.data {
-		c.plain = string(w.buf)
-	}
-}
-
-// standalone returns the bytes of a custom object where nothing is counted
-// with them, as in igbinary.
-func (c *custom) standalone(limits Limits) (string, error) {
-	if c.nested == nil {
-		return c.data, nil
-	}
-	w := writer{limits: limits}
-	if err := w.value(c.nested); err != nil {
-		return "", err
-	}
-	if c.plain != "" && string(w.buf) == c.plain {
-		return c.data, nil
-	}
-	return string(w.buf), nil
-}
-
 // NewObject returns an object of the given class and properties.
 func NewObject(class string, props ...Property) *Object {
 	o := &Object{class: class}

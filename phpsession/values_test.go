@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"reflect"
 	"slices"
@@ -202,7 +203,7 @@ func TestValuesEncodeDump(t *testing.T) {
 			if c.Name == "key containing '|'" && h == PHP || c.Name == "integer key" && (h == PHP || h == PHPBinary) ||
 				c.Name == "key of 127 and 128 bytes" && h == PHPBinary {
 				var ke *KeyError
-				if !asError(err, &ke) || len(ke.Keys) != 1 {
+				if !errors.As(err, &ke) || len(ke.Keys) != 1 {
 					t.Errorf("%s, %s: %v, want a KeyError", c.Name, h, err)
 				}
 				if h == PHP && c.Name != "integer key" {

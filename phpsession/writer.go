@@ -70,8 +70,8 @@ func (w *writer) value(v Value) error {
 	case *Object:
 		return w.object(v)
 	case Enum:
-		if !validClass(v.Class) {
-			return badClass(v.Class)
+		if !validClass(v.Class) || v.Case == "" {
+			return badClass(v.String())
 		}
 		w.str("E:")
 		w.quoted(v.Class + ":" + v.Case)
@@ -177,5 +177,5 @@ func (w *writer) quoted(s string) {
 }
 
 func badClass(class string) error {
-	return &TypeError{PHP: "object", Msg: "no class can have the name " + quoteKey(class)}
+	return &TypeError{PHP: "object", Msg: "no class or enum case can have the name " + quoteKey(class)}
 }
