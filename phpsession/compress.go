@@ -64,7 +64,7 @@ var (
 // [*CompressionError]. Results over MaxBytes give an error that matches
 // [ErrLimit].
 //
-// Source of the forms: redis_compress in phpredis's library.c, 6.1.0.
+// Source of the forms: redis_compress in phpredis's library.c; checked against 5.3.7.
 func Decompress(c Compression, data []byte, opts ...Option) ([]byte, error) {
 	cfg := newConfig(opts)
 	most := cfg.limits.MaxBytes

@@ -15,7 +15,7 @@ package phpsession
 //     serialize(), two places that share one array without being references
 //     are written as that array once.
 //
-// Checked against igbinary 3.2.13 and 3.2.16.
+// Checked against igbinary 3.2.13.
 
 const (
 	igHeader   = "\x00\x00\x00\x02"
