@@ -209,9 +209,17 @@ func (c *Client) equip(n *node) {
 	n.pipe = &pipe{
 		dial: n.dial,
 		wg:   &c.wg,
-		up:   func(d *dialed) { n.health.met(d.facts) },
+		up:   func(d *dialed) { c.met(n, d.facts) },
 		down: n.health.unreachable,
 	}
+}
+
+// met notes what a node said of itself when a connection was made.
+func (c *Client) met(n *node, f facts) {
+	if !f.time.IsZero() {
+		c.clock.nodeTime(f.time)
+	}
+	n.health.met(f)
 }
 
 // watchOver starts the node's watcher, which ends with the node or the Client.

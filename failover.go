@@ -269,7 +269,7 @@ func (c *Client) probe(ctx context.Context, n *node) bool {
 		}
 		return false
 	}
-	n.health.met(d.facts)
+	c.met(n, d.facts)
 	n.pipe.adopt(d)
 	return true
 }

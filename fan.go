@@ -39,8 +39,6 @@ type fan struct {
 	ttl       time.Duration
 	version   Version // what the caller is told
 	stampText string  // what is written beside each copy
-	tookFirst []*node // took this write under a version that another node refused
-	firstTook Version // that version
 	lock      *Lock
 
 	groups2 [2]group

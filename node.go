@@ -49,8 +49,9 @@ type facts struct {
 	replica        bool
 	primary        string // of a replica
 	cluster        bool
-	mark           string // value of the mark key
-	noInfo         bool   // INFO is not allowed to this user
+	mark           string    // value of the mark key
+	time           time.Time // of the node's clock; zero: not told
+	noInfo         bool      // INFO is not allowed to this user
 }
 
 func (n *node) key(id string) string { return n.cfg.Prefix + id }
@@ -228,6 +229,7 @@ func (n *node) ask(ctx context.Context, conn redis.Cmdable) (facts, error) {
 	pipe := conn.Pipeline()
 	info := pipe.Info(ctx)
 	mark := pipe.Get(ctx, n.markKey())
+	now := pipe.Time(ctx)
 	_, err := pipe.Exec(ctx)
 	text, infoErr := info.Result()
 	if infoErr == nil && err != nil && !errors.Is(err, mark.Err()) {
@@ -266,6 +268,9 @@ func (n *node) ask(ctx context.Context, conn redis.Cmdable) (facts, error) {
 	}
 	if m, err := mark.Result(); err == nil {
 		f.mark = m
+	}
+	if t, err := now.Result(); err == nil {
+		f.time = t
 	}
 	return f, nil
 }

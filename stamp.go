@@ -85,10 +85,12 @@ func (s stamp) newer(t stamp) bool {
 
 // clock makes versions: hybrid logical time (Kulkarni et al., "Logical Physical Clocks", 2014). A version is
 // greater than each that this clock made or saw, else the time in milliseconds; the writer's tag makes it
-// unique. A wall clock that is wrong, even by years, only makes later writers count from there.
+// unique. A wall clock that is wrong, even by years, only makes later writers count from there; once a node was
+// met its time is used, so that clients with different clocks count alike.
 type clock struct {
 	last  atomic.Uint64
-	ahead atomic.Int64 // by how much the clocks behind other versions were seen to be ahead, ms
+	ahead atomic.Int64 // what to add to this host's time, ms: the nodes' clocks and other versions tell
+	met   atomic.Bool  // a node told its time
 	tag   string
 	now   func() time.Time
 }
@@ -133,20 +135,36 @@ func (c *clock) saw(v Version) {
 	if err != nil {
 		return
 	}
-	// Clocks that met run side by side from then on, so that writes that never meet on one node (a stand-in's
-	// and the old copy's) still order by when they were made.
-	for ahead := int64(n) - c.now().UnixMilli(); ; {
-		known := c.ahead.Load()
-		if ahead <= known || c.ahead.CompareAndSwap(known, ahead) {
-			break
-		}
-	}
+	c.runAhead(int64(n) - c.now().UnixMilli())
 	for {
 		last := c.last.Load()
 		if n <= last || c.last.CompareAndSwap(last, n) {
 			return
 		}
 	}
+}
+
+// runAhead keeps this clock at least so far ahead of the host's. Clocks that met run side by side from then
+// on, so that writes that never meet on one node (a stand-in's and the old copy's) still order by when they
+// were made.
+func (c *clock) runAhead(ms int64) {
+	for {
+		known := c.ahead.Load()
+		if ms <= known || c.ahead.CompareAndSwap(known, ms) {
+			return
+		}
+	}
+}
+
+// nodeTime takes a node's time as a common reference of all clients, whatever their hosts' clocks say: the
+// first one met replaces the host's, and the latest of the nodes' is kept.
+func (c *clock) nodeTime(t time.Time) {
+	offset := t.Sub(c.now()).Milliseconds()
+	if !c.met.Swap(true) {
+		c.ahead.Store(offset)
+		return
+	}
+	c.runAhead(offset)
 }
 
 // script is a Lua script with its SHA-1, the name under which Redis caches it.

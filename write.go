@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -45,16 +44,17 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 		f := c.newFan(ctx, "set", id, encodeWrite)
 		if before != nil {
 			f.continues(before)
-			f.firstTook, f.tookFirst = before.version, before.took()
 		}
 		f.prepareWrite(data, ttl, version, opt)
 		refused, err := c.writeOnce(ctx, f)
 		if err == nil && refused.version != "" {
 			// Somebody wrote with a greater version: this write is the later one, so it takes a greater still.
-			// Where it was stored already it may have been read and written upon: there only if it stands.
 			c.clock.saw(refused.version)
 			version = c.clock.next()
 			before = f
+			if overtaken, err := c.raise(ctx, f, version); err != nil || overtaken {
+				return f.version, c.ended(f, err)
+			}
 			if time.Now().Before(f.until) {
 				continue
 			}
@@ -85,8 +85,6 @@ func encodeWrite(f *fan, t *try) ([]byte, int) {
 	b := f.buf[:0]
 	plain := t.plain()
 	switch {
-	case slices.Contains(f.tookFirst, t.node) && !plain:
-		b = f.appendFenced(b, t, string(f.firstTook))
 	case f.lock != nil:
 		b = f.appendFenced(b, t, "*")
 	case plain && f.ttl%time.Second == 0:
@@ -192,8 +190,6 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 				plainErr = t.node.err(f.name, errProtocol)
 			case st.dead:
 				dead = true
-			case slices.Contains(f.tookFirst, t.node) && st.version > f.firstTook:
-				took++ // overtaken by a write that came after this one was stored
 			case st.newer(refused):
 				refused = st
 			}
@@ -228,15 +224,32 @@ func (f *fan) unserved() error {
 	return f.noNode()
 }
 
-// took are the nodes that stored the write.
-func (f *fan) took() []*node {
-	var out []*node
+// raise gives a write that some nodes stored and others refused its greater version where it was stored. There
+// it may have been read and written upon since: then it is overtaken, and must not come again on top.
+func (c *Client) raise(ctx context.Context, f *fan, version Version) (overtaken bool, err error) {
+	text := stamp{version: version}.String()
+	if f.v.mixed {
+		text += string(plainVersion(f.data))
+	}
 	for i := range f.tries {
-		if t := &f.tries[i]; t.state == tryAnswered && len(t.call.replies) > 0 && t.call.replies[0].kind == ':' {
-			out = append(out, t.node)
+		t := &f.tries[i]
+		if t.state != tryAnswered || len(t.call.replies) == 0 || t.call.replies[0].kind != ':' {
+			continue
+		}
+		r, err := c.run(ctx, t.node, writeScript, "2", t.node.key(f.id), t.node.stampKey(f.id), text,
+			formatMillis(f.ttl), f.data, f.stampText[:versionLen])
+		if err != nil {
+			continue // away since; the next run treats it as that
+		}
+		if len(r) == 1 && r[0].kind == '$' {
+			st, _ := parseStamp(r[0].b)
+			if st.dead {
+				return false, ErrDestroyed
+			}
+			return true, nil
 		}
 	}
-	return out
+	return false, ctx.Err()
 }
 
 // leaveHints sees to it that each owner that missed the write is named on a node that took it.
