@@ -54,8 +54,9 @@ func partOfRing(t testing.TB, nodes []Node, end uint32) *Ring {
 			b := newTableBuilder(f, tab)
 			for p := w * (end / workers); p < (w+1)*(end/workers); p++ {
 				b.rank(p)
+				b.prefer()
 				row := tab.row(p)
-				for at, s := range b.prefer() {
+				for at, s := range b.order {
 					row[at] = uint16(f.contenders[s.who].node)
 				}
 			}
@@ -87,14 +88,18 @@ func describe(nodes []Node) string {
 func TestLibraryDecidesByScores(t *testing.T) {
 	draw := rand.New(rand.NewPCG(1, 1))
 	lists := [][]Node{
-		randomNodes(draw, 1, 1), randomNodes(draw, 2, 1), randomNodes(draw, 3, 1), randomNodes(draw, 10, 10),
-		randomNodes(draw, 32, 100), randomNodes(draw, 5, maxRingWeight), sameHosts(draw, 12, 3), sameHosts(draw, 4, 1),
+		randomNodes(draw, 3, 1), sameHosts(draw, 12, 3), // these in short runs, too
+		randomNodes(draw, 1, 1), randomNodes(draw, 2, 1), randomNodes(draw, 10, 10), randomNodes(draw, 23, 100),
+		randomNodes(draw, 5, maxRingWeight), sameHosts(draw, 4, 1),
+		// So many that they are dealt: plain, on few hosts, on many, one far heavier than all others.
+		randomNodes(draw, 24, 100), sameHosts(draw, 50, 3), sameHosts(draw, 100, 60), randomNodes(draw, 300, 1),
 	}
-	extreme := randomNodes(draw, 6, 1)
+	extreme, skewed := randomNodes(draw, 6, 1), sameHosts(draw, 60, 20)
 	extreme[1].Weight, extreme[2].Weight, extreme[3].Weight = maxRingWeight, maxRingWeight, maxRingWeight-1
-	lists = append(lists, extreme)
+	skewed[3].Weight, skewed[4].Weight = maxRingWeight, 1_000_000
+	lists = append(lists, extreme, skewed)
 	if testing.Short() || ringUnderRace {
-		lists = lists[2:4]
+		lists = lists[:2]
 	}
 	for _, nodes := range lists {
 		r, err := NewRing(&SavePath{Nodes: nodes})
@@ -103,6 +108,18 @@ func TestLibraryDecidesByScores(t *testing.T) {
 		}
 		if !slices.Equal(r.table.rows, scoreRing(t, nodes).table.rows) {
 			t.Errorf("the frozen table differs from the scores for %s", describe(nodes))
+		}
+		if len(nodes) == 1 {
+			continue
+		}
+		// Asked for each partition anew, not once for each order of points, the library decides the same.
+		b := newTableBuilder(r.field, r.table)
+		for p := range uint32(2000) {
+			b.rank(p)
+			b.sit()
+			if owner := b.seats[b.ask()]; int(r.field.contenders[owner].node) != r.table.owner(p) {
+				t.Errorf("partition %d: the table says %d, the library %d, of %s", p, r.table.owner(p), owner, describe(nodes))
+			}
 		}
 	}
 }
@@ -481,6 +498,9 @@ func TestRankIsAPermutation(t *testing.T) {
 			t.Fatalf("rank %d twice", rank)
 		}
 		seen[rank] = true
+		if back := c.unrank(rank); back != p {
+			t.Fatalf("rank %d comes from partition %d, not %d", rank, p, back)
+		}
 	}
 }
 

@@ -76,6 +76,16 @@ func (c *contender) rank(p uint32) uint32 {
 	return uint32(left<<halfBits | right)
 }
 
+// unrank is the inverse of rank.
+func (c *contender) unrank(rank uint32) uint32 {
+	left, right := uint64(rank)>>halfBits, uint64(rank)&halfMask
+	right ^= feistelRound(left ^ c.keys[3])
+	left ^= feistelRound(right ^ c.keys[2])
+	right ^= feistelRound(left ^ c.keys[1])
+	left ^= feistelRound(right ^ c.keys[0])
+	return uint32(left<<halfBits | right)
+}
+
 func feistelRound(x uint64) uint64 {
 	x *= 0x9e3779b97f4a7c15
 	x ^= x >> 32

@@ -28,7 +28,7 @@ func (t *table) row(p uint32) []uint16 { return t.rows[uint(p)*t.depth:][:t.dept
 // the lowest scores sit there, each with one point that lies as far from the partition's beginning as its score is
 // high; the library walks from there to the first point. Its answer depends on nothing but the order in which the seats'
 // points lie, so it is asked once for each of the 24 orders. (Asked for each partition it gives the same table in ten
-// times the time, with a hundred megabytes of garbage: docs/ring.md.)
+// times the time.)
 const maxSeats = 4
 
 // newTable computes the rows on all processors; it returns when every goroutine has ended.
@@ -41,18 +41,24 @@ func newTable(f *field) *table {
 		}
 		return t // nothing to decide
 	}
-	const chunk = 2048 // partitions that a goroutine takes at a time
+	var cards deck
+	if len(f.contenders) >= dealFrom {
+		cards = deal(f)
+	}
 	var next atomic.Uint32
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			b := newTableBuilder(f, t)
 			for {
-				end := next.Add(chunk)
-				if end > partitions {
+				no := next.Add(1) - 1
+				if no >= partitions/tile {
 					return
 				}
-				for p := end - chunk; p < end; p++ {
+				if cards != nil {
+					b.hands.sort(cards, no)
+				}
+				for p := no * tile; p < (no+1)*tile; p++ {
 					b.freeze(p)
 				}
 			}
@@ -70,6 +76,8 @@ type tableBuilder struct {
 	ranking   []scored // the lowest scores of a partition, in order
 	best      []scored // the lowest score of each host, where hosts are named twice
 	order     []scored // order of preference
+	hands     *hands   // nil: every node is scored in every partition
+	sorted    []scored // a hand
 	members   []consistent.Member
 	seats     [maxSeats]int32           // contenders as seated
 	points    [maxSeats]uint64          // where their points lie
@@ -86,6 +94,10 @@ func newTableBuilder(f *field, t *table) *tableBuilder {
 	}
 	b.ranking = make([]scored, 0, t.depth)
 	b.order = make([]scored, 0, t.depth)
+	if len(f.contenders) >= dealFrom {
+		b.hands = new(hands)
+		b.sorted = make([]scored, 0, dealRoom)
+	}
 	if f.hosts < len(f.contenders) {
 		b.best = make([]scored, f.hosts)
 	}
@@ -94,9 +106,12 @@ func newTableBuilder(f *field, t *table) *tableBuilder {
 
 // freeze fills the row of partition p.
 func (b *tableBuilder) freeze(p uint32) {
-	b.rank(p)
+	if b.hands == nil || !b.play(p) {
+		b.rank(p)
+		b.prefer()
+	}
 	row := b.t.row(p)
-	for at, s := range b.prefer() {
+	for at, s := range b.order {
 		row[at] = uint16(b.f.contenders[s.who].node)
 	}
 	order := b.sit()
@@ -224,12 +239,13 @@ func insert(list []scored, s scored) []scored {
 	return list
 }
 
-// prefer returns the head of the order of preference: the foremost of each host, then the others.
-func (b *tableBuilder) prefer() []scored {
-	if b.best == nil {
-		return b.ranking
-	}
+// prefer fills order with the head of the order of preference: the foremost of each host, then the others.
+func (b *tableBuilder) prefer() {
 	b.order = b.order[:0]
+	if b.best == nil {
+		b.order = append(b.order, b.ranking...)
+		return
+	}
 	for _, s := range b.best {
 		b.order = insert(b.order, s)
 	}
@@ -242,5 +258,4 @@ func (b *tableBuilder) prefer() []scored {
 			b.order = append(b.order, s)
 		}
 	}
-	return b.order
 }
