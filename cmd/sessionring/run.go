@@ -52,6 +52,7 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" group:"nodes" help:"Say what endangers sessions, and the remedies."`
 	Decode  decodeCmd  `cmd:"" group:"php" help:"Turn a PHP session payload into lossless JSON."`
 	Encode  encodeCmd  `cmd:"" group:"php" help:"Turn that JSON back into the payload, byte for byte."`
+	Demo    demoCmd    `cmd:"" group:"load" help:"Serve a counter page on nodes that can be killed, hung and revived."`
 	Version versionCmd `cmd:"" group:"other" help:"Print the version of this program."`
 }
 
@@ -179,7 +180,7 @@ func (a *app) explainNoNode(err error, away *sessionring.NoNodeError) {
 	}
 }
 
-// plain is an error's text without the library's name, which messages begin with anyway.
+// plain is an error's text without the packages' names, which messages begin with anyway.
 func plain(err error) string {
-	return strings.ReplaceAll(err.Error(), "sessionring: ", "")
+	return strings.NewReplacer("sessionring: ", "", "phpsession: ", "").Replace(err.Error())
 }
