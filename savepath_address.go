@@ -77,8 +77,12 @@ func (e *entry) resolveHost(u phpURL) {
 		e.warn(scheme + ":// is read as tls://: TLS 1.2 and 1.3 are negotiated")
 	}
 	if isRedisURL(scheme) {
+		shared := "tcp://"
+		if e.node.TLS {
+			shared = "tls://"
+		}
 		e.warn(scheme + ":// is read by sessionring and cannot be connected to by phpredis; for a string shared with PHP write " +
-			map[bool]string{false: "tcp://", true: "tls://"}[e.node.TLS] + " with auth= and database=")
+			shared + " with auth= and database=")
 	}
 	port := u.port
 	if port == 0 {
@@ -191,17 +195,18 @@ func (e *entry) failBare() {
 // proposal guesses the host that an entry means, and repeats it only where it looks like one.
 func (e *entry) proposal() string {
 	rest := e.front()
-	if i := strings.Index(rest, "://"); i >= 0 {
+	hidden := e.tail || e.torn || strings.Contains(rest, "@") || holdsSecret(rest)
+	if i := strings.Index(rest, "://"); i >= 0 && isPHPScheme(rest[:i]) {
 		rest = rest[i+3:]
 	} else if scheme, after, ok := strings.Cut(rest, ":"); ok && isKnownScheme(strings.ToLower(scheme)) {
 		rest = strings.TrimLeft(after, "/")
 	}
 	rest = strings.TrimPrefix(strings.TrimPrefix(rest, "host="), "server=")
-	if isIPv6(rest) && !e.tail {
+	if isIPv6(rest) && !hidden {
 		return "write tcp://[" + rest + "]"
 	}
 	authority, path, hasPath := strings.Cut(rest, "/")
-	if e.tail || authority == "" || maskAuthority(authority) != authority {
+	if hidden || authority == "" || maskAuthority(authority) != authority {
 		return "write tcp://host:port, an IPv6 address in brackets"
 	}
 	if hasPath && path != "" && leadingDigits(path, len(path)) == len(path) {

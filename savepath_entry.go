@@ -246,12 +246,16 @@ func (e *entry) reject(problem, remedy string) {
 // rejectUnknown names an unknown parameter, unless it may be the rest of a password with an '&' in it.
 func (e *entry) rejectUnknown(p phpParam, afterSecret bool) {
 	remedy := unknownRemedy(e.kind, p)
+	if strings.Contains(e.mask(), masked+"?") { // what stands in front may be a part of a password, and this the next
+		e.reject("a parameter is unknown", "write %3F for a ? in a password, or leave the parameter out")
+		return
+	}
 	if afterSecret && !strings.HasPrefix(remedy, "did you mean") {
 		e.reject("the parameter behind the password is unknown", "write %26 for an & in a password, or leave the parameter out")
 		return
 	}
 	name := masked
-	if showsName(p) && !strings.Contains(e.mask(), masked+"?") {
+	if showsName(p) {
 		name = p.name
 	}
 	e.reject("unknown parameter "+name, remedy)

@@ -38,7 +38,9 @@ func withOtherSecrets(sp *SavePath) *SavePath {
 	return &c
 }
 
-var secretValue = regexp.MustCompile(`(?i)(?:auth|pass|pwd|secret|token|cred|user)[^=&,\s]*=[^&,\s@]*`)
+var secretValue = regexp.MustCompile(`(?i)(?:auth|pass|pwd|secret|token|cred|user)[^=&,\s]*=[^&,\s@?]*`)
+
+var behindBracket = regexp.MustCompile(`(?i)(?:\]|%5D)[^=&]*(?:auth|pass|pwd|secret|token|cred|user)`)
 
 // rotateSecrets exchanges the letters of every value of an auth-like parameter, and nothing else.
 func rotateSecrets(s string) string {
@@ -116,6 +118,9 @@ func checkUnmoved(t *testing.T, s string) {
 	t.Helper()
 	r := rotateSecrets(s)
 	if r == s || strings.HasPrefix(strings.TrimSpace(r), "sentinel") {
+		return
+	}
+	if behindBracket.MatchString(s) { // seed[]auth=host:1, which PHP reads as seed[]
 		return
 	}
 	shown := func(s string) string {

@@ -68,12 +68,12 @@ func maskAuthority(s string) string {
 	if i := strings.IndexByte(s, '/'); i >= 0 {
 		authority, path = s[:i], s[i:]
 	}
+	colons := strings.Count(authority, ":")
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && strings.IndexByte(".-_:[]%/,", c) < 0 {
+		if c := s[i]; !isAlnum(c) && strings.IndexByte(".-_:[]/,", c) < 0 && (c != '%' || colons < 2) {
 			return masked
 		}
 	}
-	colons := strings.Count(authority, ":")
 	switch {
 	case colons == 1:
 		host, port, _ := strings.Cut(authority, ":")

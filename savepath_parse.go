@@ -126,6 +126,9 @@ func (e *entry) suspect(before *entry, separator string) {
 		_, last, inQuery = strings.Cut(before.text, "?")
 	}
 	if !inQuery {
+		// redis://user:se,cret@host: what stands in place of the port is none.
+		front := before.text[strings.LastIndexByte(before.text, '@')+1:]
+		e.tail = maskFront(front, false) != front
 		return
 	}
 	i := strings.LastIndexByte(last, '&')

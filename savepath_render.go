@@ -161,7 +161,7 @@ func (s Settings) write(q *queryWriter) {
 		q.add(paramDeadline, writeSeconds(s.Deadline))
 	}
 	if s.Locking != nil {
-		q.add(paramLocking, map[bool]string{false: "0", true: "1"}[*s.Locking])
+		q.add(paramLocking, strconv.FormatBool(*s.Locking))
 	}
 	if s.LockExpire != 0 {
 		q.add(paramLockExpire, writeSeconds(s.LockExpire))

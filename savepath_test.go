@@ -702,6 +702,7 @@ func TestSavePathKeepsPasswordsToItself(t *testing.T) {
 		"tcp://h?weight=0&auth=a," + canary, "tcp://h?auth=a," + canary + "?weight=0", "tcp://h?auth=a " + canary + "!", "tcp://h?auth=a," + canary + "!,x," + canary + "!",
 		"tcp://h?auth=a," + canary + ":x", "tcp://h?auth=a,b=" + canary, "tcp://h?auth=a,b://" + canary + "!", "tcp://h?auth=a,/" + canary + "://", "redis://u:x," + canary + "@h",
 		"redis://u:" + canary + ",x@h", "redis://u:1," + canary + "@h", "tcp://h?auth=a,x://" + canary, "tcp://h?password=a," + canary + "!",
+		"redis://u:x,y," + canary + "%21", "tcp://auth=x," + canary + "!", "redis://u:" + canary + "," + canary + "?weight=0",
 		"tcp://h?auth=" + half + "," + rest + "!", "tcp://h?weight=0&auth=" + half + "," + rest,
 	} {
 		for _, opts := range [][]ParseOption{nil, {Lenient()}} {
