@@ -1,0 +1,54 @@
+# Every module of the repository, the root first. A new go.mod is found by itself.
+MODULES := $(shell git ls-files '*go.mod' 'go.mod' | xargs -n1 dirname | sort -u)
+GO ?= go
+LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@latest
+
+.PHONY: all demo test install vet race unit lint fuzz bench bench-peers figures chaos help
+
+all: test
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: ## counter page on several nodes: open the address it prints
+	$(GO) run ./cmd/sessionring demo
+
+test: install vet race ## everything: installs what is missing, then all tests of all modules on real servers
+	@echo "all modules passed"
+
+install: ## redis-server, php, chromium, where they are missing
+	@.ci/install
+
+vet:
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+
+# A test that lacks a server or PHP skips on a developer's machine and fails here.
+race:
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && SESSIONRING_REQUIRE=1 $(GO) test -race -timeout 20m ./...); done
+
+unit: ## quick tests of the root module, without the race detector
+	$(GO) test -short ./...
+
+lint: ## golangci-lint over every module
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && $(LINT) run ./...); done
+
+FUZZTIME ?= 30s
+fuzz: ## each fuzzer for FUZZTIME
+	@set -e; for p in . ./phpsession; do \
+		for f in $$(cd $$p && grep -hoE '^func (Fuzz[A-Za-z0-9]+)' *_test.go | awk '{print $$2}'); do \
+			echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+bench: ## the root module's benchmarks, beside go-redis and its Ring where there is a counterpart
+	$(GO) test -run '^$$' -bench . -benchmem -count 6 . | tee bench.out
+	$(BENCHSTAT) bench.out
+
+bench-peers: ## a session request against other Go clients and session stores, in one process
+	cd test && $(GO) run ./peers
+
+figures: ## redraw the pictures of the docs
+	cd test && SESSIONRING_FIGURES=$(CURDIR)/docs/figures SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 30m ./faults
+
+CHAOS ?= 1h
+chaos: ## a random schedule of faults for CHAOS, with a printed seed
+	cd test && SESSIONRING_CHAOS=$(CHAOS) SESSIONRING_FULL=1 SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 0 -v -run 'Chaos' ./faults
