@@ -119,18 +119,23 @@ func (p *pipe) send(c *call, buf []byte) {
 }
 
 func (p *pipe) adopt(d *dialed) {
+	cn := newConn(p)
+	cn.dialed = d
 	p.mu.Lock()
-	if p.closed || (p.conn != nil && !p.conn.broken()) {
+	if p.closed {
 		p.mu.Unlock()
 		d.release()
 		return
 	}
-	cn := newConn(p)
-	cn.dialed = d
+	old := p.conn
 	p.conn = cn
 	p.wg.Add(1)
 	go cn.run()
 	p.mu.Unlock()
+	if old != nil {
+		// It may lead to a server that the host's name has left, or that has become a replica.
+		old.fail(brokenBy(errReplaced))
+	}
 }
 
 func (p *pipe) drop(cause error) {
@@ -372,6 +377,9 @@ func (cn *conn) readLoop() {
 		c.op.end(c)
 	}
 }
+
+// errReplaced ends a connection whose node was found again by another one.
+var errReplaced = errors.New("a newer connection took its place")
 
 // brokenBy marks the error of a connection that worked as one that a fresh connection may mend.
 func brokenBy(err error) error {
