@@ -50,20 +50,21 @@ func (c *explainCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer client.Close()
 	return a.eachID(ctx, ids, nil, func(id string) error {
+		begun := time.Now()
 		copies, err := client.Explain(ctx, id)
 		if err != nil {
 			return err
 		}
-		return a.printCopies(client, id, copies)
+		return a.printCopies(client, id, copies, begun)
 	})
 }
 
-func (a *app) printCopies(client *sessionring.Client, id string, copies []sessionring.CopyInfo) error {
+func (a *app) printCopies(client *sessionring.Client, id string, copies []sessionring.CopyInfo, begun time.Time) error {
 	var newest sessionring.Version
-	away := 0
+	away := &sessionring.NoNodeError{Op: "explain"}
 	for _, k := range copies {
 		if k.Err != nil {
-			away++
+			away.Nodes = append(away.Nodes, &sessionring.NodeError{Node: k.Node, Op: away.Op, Err: k.Err})
 		} else if k.Present || k.Dead {
 			newest = max(newest, k.Version)
 		}
@@ -90,8 +91,9 @@ func (a *app) printCopies(client *sessionring.Client, id string, copies []sessio
 		}
 		a.printf("\n")
 	}
-	if away == len(copies) {
-		return fmt.Errorf("%w: %v", sessionring.ErrNoNode, copies[0].Err)
+	if len(away.Nodes) == len(copies) {
+		away.Elapsed = time.Since(begun)
+		return away
 	}
 	return nil
 }

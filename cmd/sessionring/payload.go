@@ -17,7 +17,7 @@ type payload struct {
 // readPayload decodes bytes by the handler that they look like.
 func readPayload(data []byte) payload {
 	var p payload
-	if packed, ok := phpsession.DetectCompression(data); ok {
+	if packed, ok := phpsession.DetectCompression(data); ok && packed != phpsession.Uncompressed {
 		plain, err := phpsession.Decompress(packed, data)
 		if err != nil {
 			p.warnings = append(p.warnings, fmt.Sprintf("looks compressed by %s: %v", packed, err))

@@ -40,7 +40,7 @@ func (c *decodeCmd) Run(_ context.Context, a *app) error {
 	if c.Strict {
 		opts = append(opts, phpsession.Strict())
 	}
-	if packed, ok := phpsession.DetectCompression(data, limits); ok {
+	if packed, ok := phpsession.DetectCompression(data, limits); ok && packed != phpsession.Uncompressed {
 		if data, err = phpsession.Decompress(packed, data, limits); err != nil {
 			return err
 		}
