@@ -2,7 +2,7 @@
 MODULES := $(shell git ls-files '*go.mod' 'go.mod' | xargs -n1 dirname | sort -u)
 GO ?= go
 LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@latest
+BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
 .PHONY: all demo test install vet race unit lint fuzz bench bench-peers figures chaos help
 
