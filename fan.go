@@ -3,6 +3,7 @@ package sessionring
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,7 +32,7 @@ type fan struct {
 	halt   bool          // go no further
 	writes bool          // a returning node that takes the write holds the newest: it counts
 
-	owed []*node // owners that miss this write and that no hint names yet
+	owed []*node // owners that miss this write
 	buf  []byte
 
 	// of a write
@@ -133,8 +134,7 @@ func (f *fan) resendForgotten() bool {
 			continue
 		}
 		t.node.forgetScripts()
-		f.owed = append(f.owed, t.hints...)
-		t.hints, t.call = nil, nil
+		t.call = nil
 		f.send(i)
 		any = true
 	}
@@ -193,7 +193,7 @@ func (f *fan) start(g *group) bool {
 		t.state, t.err = tryFailed, n.health.cause()
 		f.moved = f.moved || owner
 		if owner {
-			f.owed = append(f.owed, n)
+			f.owes(n)
 		}
 		f.tries = append(f.tries, t)
 		return true
@@ -216,6 +216,7 @@ func (f *fan) holdsPHP(n *node) bool {
 // send encodes a try's commands and hands them to its node.
 func (f *fan) send(i int) {
 	t := &f.tries[i]
+	t.hints = t.hints[:0]
 	buf, want := f.encode(f, t)
 	t.call = &call{op: f.op, node: t.node, want: want, again: t.call != nil, epoch: t.node.health.epoch.Load()}
 	t.state = tryPending
@@ -349,7 +350,14 @@ func (f *fan) giveUpOn(now time.Time) bool {
 func (f *fan) missed(t *try) {
 	f.moved = true
 	if f.isOwner(t.node) {
-		f.owed = append(f.owed, t.node)
+		f.owes(t.node)
+	}
+}
+
+// owes notes an owner that misses this operation.
+func (f *fan) owes(n *node) {
+	if !slices.Contains(f.owed, n) {
+		f.owed = append(f.owed, n)
 	}
 }
 

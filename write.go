@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -141,11 +142,18 @@ func appendScript(b []byte, s *script, t *try, args ...any) []byte {
 	return b
 }
 
-// appendHints leaves word for owners that miss this write, on a node that takes it.
+// appendHints leaves word for owners that miss this write on the node that stands in for them: its copy is
+// found, and removed, by the hint beside it. Every stand-in names all owners missing. Where no further node
+// exists an owner carries the hint.
 func (f *fan) appendHints(b []byte, t *try, n int) ([]byte, int) {
-	t.hints = append(t.hints, f.owed...)
-	f.owed = f.owed[:0]
-	for _, owner := range t.hints {
+	if len(f.owed) == 0 || (f.isOwner(t.node) && len(f.v.distinct) > f.v.copies) {
+		return b, n
+	}
+	for _, owner := range f.owed {
+		if owner == t.node {
+			continue
+		}
+		t.hints = append(t.hints, owner)
 		b = f.c.appendHint(b, t.node, owner, f.id)
 		n += hintReplies
 	}
@@ -257,17 +265,10 @@ func (c *Client) leaveHints(f *fan) {
 	if !f.moved {
 		return
 	}
-	missing := f.owed
-	for i := range f.tries { // hints that went down with their carrier
-		if t := &f.tries[i]; t.state != tryAnswered {
-			missing = append(missing, t.hints...)
-		}
-	}
 	var carrier *try
 	for i := range f.tries {
-		if t := &f.tries[i]; t.state == tryAnswered {
+		if t := &f.tries[i]; t.state == tryAnswered && (carrier == nil || f.isOwner(carrier.node)) {
 			carrier = t
-			break
 		}
 	}
 	if carrier == nil {
@@ -275,12 +276,9 @@ func (c *Client) leaveHints(f *fan) {
 	}
 	var b []byte
 	n := 0
-	for _, owner := range missing {
-		if t := f.try(owner); t != nil && t.state == tryAnswered {
-			continue // late, but it came
-		}
-		if owner == carrier.node {
-			continue
+	for _, owner := range f.owed {
+		if t := f.try(owner); (t != nil && t.state == tryAnswered) || f.hinted(owner) || owner == carrier.node {
+			continue // late, but it came; or named already
 		}
 		b = c.appendHint(b, carrier.node, owner, f.id)
 		n += hintReplies
@@ -289,6 +287,16 @@ func (c *Client) leaveHints(f *fan) {
 		// Nobody waits: the copy that was acknowledged is safe, the hint makes good its missing twin.
 		carrier.node.pipe.send(&call{op: newOp(), node: carrier.node, want: n}, b)
 	}
+}
+
+// hinted reports whether a node that took the write names the owner.
+func (f *fan) hinted(owner *node) bool {
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryAnswered && slices.Contains(t.hints, owner) {
+			return true
+		}
+	}
+	return false
 }
 
 func isNoScript(err error) bool {
