@@ -10,6 +10,15 @@ import (
 	"path/filepath"
 )
 
+// TLSConfig returns what the entry asks of TLS, for connections beside the Client's; nil for a plain entry.
+// It reads the files that the entry names, and errors are theirs.
+func (n Node) TLSConfig() (*tls.Config, error) {
+	if !n.TLS {
+		return nil, nil
+	}
+	return tlsConfig(n)
+}
+
 // tlsConfig turns PHP's stream context options into Go's. The default verifies chain and name.
 func tlsConfig(cfg Node) (*tls.Config, error) {
 	s := cfg.Stream
