@@ -33,7 +33,7 @@ func monitors(t *testing.T, nodes []*redistest.Server) []*redistest.Monitor {
 	return out
 }
 
-// commands returns what was seen, without what scripts called.
+// commands returns what was seen, with what scripts called.
 func commands(t *testing.T, mons []*redistest.Monitor) (out []redistest.Command) {
 	t.Helper()
 	for _, m := range mons {
@@ -43,13 +43,28 @@ func commands(t *testing.T, mons []*redistest.Monitor) (out []redistest.Command)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range cmds {
-			if c.Source != "lua" {
-				out = append(out, c)
-			}
-		}
+		out = append(out, cmds...)
 	}
 	return out
+}
+
+// carriedOut sums up what the nodes did to a session, directly or in scripts: how often its life was extended,
+// and which commands wrote data.
+func carriedOut(t *testing.T, mons []*redistest.Monitor, id string) (extended int, wrote []string) {
+	t.Helper()
+	for _, c := range commands(t, mons) {
+		if len(c.Args) < 2 || c.Args[1] != "PHPREDIS_SESSION:"+id {
+			continue
+		}
+		switch c.Name() {
+		case "EXPIRE", "PEXPIRE":
+			extended++
+		case "GET", "MGET", "PTTL", "TTL", "TYPE", "EXISTS", "STRLEN":
+		default:
+			wrote = append(wrote, c.Name())
+		}
+	}
+	return extended, wrote
 }
 
 // ttl returns the longest life of a session's values on the nodes.
