@@ -180,7 +180,9 @@ func (n *node) dial(ctx context.Context) (*dialed, error) {
 		_ = conn.Close()
 		_ = client.Close()
 	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() }) // a read sees the context's deadline, not its end
 	f, err := n.ask(ctx, conn)
+	stop()
 	if err != nil {
 		release()
 		return nil, n.err("connect", plainCause(err))
