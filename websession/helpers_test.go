@@ -291,3 +291,5 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 	t.Fatalf("did not happen: %s", what)
 }
+
+var getOptions sessionring.GetOptions
