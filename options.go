@@ -93,5 +93,5 @@ func WithClock(now func() time.Time) Option { return func(c *config) { c.now = n
 func WithRejoinRate(perSecond int) Option { return func(c *config) { c.rejoinRate = perSecond } }
 
 // WithObserver makes a Client that looks after nothing: it brings no node up to date and repairs no copies behind a
-// read. It is for tools that look at nodes, whose save_path may name other nodes or copies than the applications'.
+// read, and moves nothing from a previous node list unless Migrate is called. It is for tools that look at nodes, whose save_path may name other nodes or copies than the applications'.
 func WithObserver() Option { return func(c *config) { c.observer = true } }

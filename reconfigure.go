@@ -216,7 +216,7 @@ func (v *view) without(n int) *view {
 
 // startDraining has the background worker bring sessions to their owners; there is one at most.
 func (c *Client) startDraining() {
-	if c.draining.Swap(true) {
+	if c.conf.observer || c.draining.Swap(true) {
 		return
 	}
 	c.wg.Add(1)

@@ -114,6 +114,9 @@ func (c *Client) look(ctx context.Context, n *node) {
 
 // hear leaves the fingerprint of this client's ring on a node and learns whose else is in use.
 func (c *Client) hear(ctx context.Context, n *node, v *view) {
+	if c.conf.observer {
+		return // a tool's list is nobody's to wait for
+	}
 	r, err := c.run(ctx, n, ringsScript, "1", ringsKey+n.scope, fingerprint(v.ring), formatMillis(ringSilence/1000))
 	if err != nil || len(r) == 0 {
 		return

@@ -43,6 +43,7 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" group:"ring" help:"Show how a save_path is read: nodes, defaults, warnings."`
 	Locate  locateCmd  `cmd:"" group:"ring" help:"Show on which nodes session ids live."`
 	Plan    planCmd    `cmd:"" group:"ring" help:"Show what a change of the node list would move."`
+	Migrate migrateCmd `cmd:"" group:"nodes" help:"Move sessions from one node list to another, and say which nodes may be switched off."`
 	Get     getCmd     `cmd:"" group:"sessions" help:"Show sessions, PHP payloads decoded."`
 	Set     setCmd     `cmd:"" group:"sessions" help:"Write a session from standard input."`
 	Ls      lsCmd      `cmd:"" group:"sessions" help:"List the sessions on all nodes, ids masked."`
