@@ -65,9 +65,12 @@ type Rules struct {
 	// PerClient judges what each client saw by what that client itself was told. Otherwise all clients see one
 	// order, in real time: a read that begins after a write was acknowledged, to whomever, returns that or a later one.
 	PerClient bool
-	// MayVanish: a session, or the memory of its destruction, may be lost, as with one copy on a node that came
-	// back empty. What was overwritten must not return all the same.
+	// MayVanish: a session may be lost, as with one copy on a node that came back empty. What was overwritten must
+	// not return all the same.
 	MayVanish bool
+	// MayForget: that a session was destroyed may be forgotten, as with one copy by whoever stands in for a node that
+	// is away, so that its id may be used anew. What was destroyed must not return all the same.
+	MayForget bool
 }
 
 // Verdict counts what is wrong with a history.
@@ -75,6 +78,7 @@ type Verdict struct {
 	Ops         int
 	Failed      int // operations that ended with an error
 	Away        int // reads that could not be sure that there is no such session
+	Hidden      int // those of them that did not find what had been acknowledged
 	Vanished    int // reads that found nothing though something had been acknowledged, where Rules allow it
 	Lost        int // the same where Rules do not
 	Stale       int // reads of something older than what was acknowledged or read before
@@ -87,8 +91,8 @@ type Verdict struct {
 func (v Verdict) Wrong() int { return v.Lost + v.Stale + v.Resurrected + v.Foreign }
 
 func (v Verdict) String() string {
-	return fmt.Sprintf("%d operations: %d failed, %d away, %d vanished, %d lost, %d stale, %d resurrected, %d foreign",
-		v.Ops, v.Failed, v.Away, v.Vanished, v.Lost, v.Stale, v.Resurrected, v.Foreign)
+	return fmt.Sprintf("%d operations: %d failed, %d away (%d hidden), %d vanished, %d lost, %d stale, %d resurrected, %d foreign",
+		v.Ops, v.Failed, v.Away, v.Hidden, v.Vanished, v.Lost, v.Stale, v.Resurrected, v.Foreign)
 }
 
 const maxExamples = 12
@@ -250,6 +254,8 @@ func (v *Verdict) checkAbsence(ops []Op, rules Rules) (deadBy, deletion int64) {
 			deadBy = min(deadBy, o.Return)
 		case o.Outcome == Destroyed:
 			v.blame(&v.Lost, "lost: %v: nobody had deleted it", o)
+		case o.Outcome == Away && firstAlive < o.Call && firstDelete > o.Return:
+			v.Hidden++
 		case o.Outcome != Absent || firstAlive >= o.Call:
 			// It may not have been written yet.
 		case rules.MayVanish:
@@ -275,8 +281,7 @@ func (v *Verdict) checkResurrection(ops []Op, zones map[uint64]*zone, rules Rule
 		if o.Kind == Delete || o.Outcome != OK || o.Call <= deadBy {
 			continue
 		}
-		if rules.MayVanish {
-			// The memory of the destruction may be lost, but not so that what was destroyed returns.
+		if rules.MayForget {
 			z := zones[o.Value]
 			if o.Kind != Get || z == nil || z.there >= deletion {
 				continue

@@ -67,7 +67,7 @@ func TestRightHistories(t *testing.T) {
 		},
 	}
 	for name, ops := range cases {
-		for _, rules := range []Rules{{}, {PerClient: true}, {MayVanish: true}, {PerClient: true, MayVanish: true}} {
+		for _, rules := range []Rules{{}, {PerClient: true}, {MayVanish: true, MayForget: true}, {PerClient: true, MayVanish: true, MayForget: true}} {
 			if v := Check(ops, rules); v.Wrong() != 0 || v.Vanished != 0 {
 				// Destroyed sessions look vanished where that is allowed.
 				if v.Wrong() == 0 && rules.MayVanish && strings.Contains(name, "delet") || strings.Contains(name, "destroyed") {
@@ -158,7 +158,7 @@ func TestWrongHistories(t *testing.T) {
 			if v := Check(ops, Rules{PerClient: true}); (v.Wrong() > 0) != c.own {
 				t.Errorf("%s, %s, one client alone: %v", c.name, order, v)
 			}
-			if v := Check(ops, Rules{MayVanish: true}); (v.Wrong() > 0) != c.one {
+			if v := Check(ops, Rules{MayVanish: true, MayForget: true}); (v.Wrong() > 0) != c.one {
 				t.Errorf("%s, %s, sessions may vanish: %v", c.name, order, v)
 			}
 		}
