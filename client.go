@@ -168,6 +168,9 @@ func (conf *config) fill(sp *SavePath) {
 	if conf.newRing == nil {
 		conf.newRing = NewRing
 	}
+	if conf.ringSilence <= 0 {
+		conf.ringSilence = ringSilence
+	}
 	if conf.rejoinRate <= 0 {
 		conf.rejoinRate = 20_000
 	}

@@ -46,6 +46,7 @@ type config struct {
 	now          func() time.Time
 	rejoinRate   int
 	observer     bool
+	ringSilence  time.Duration                  // after so long unheard, nobody works by a ring any more
 	newRing      func(*SavePath) (*Ring, error) // NewRing; tests of this package share tables, which take seconds under -race
 	previous     string                         // save_path
 }

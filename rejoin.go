@@ -117,7 +117,7 @@ func (c *Client) hear(ctx context.Context, n *node, v *view) {
 	if c.conf.observer {
 		return // a tool's list is nobody's to wait for
 	}
-	r, err := c.run(ctx, n, ringsScript, "1", ringsKey+n.scope, fingerprint(v.ring), formatMillis(ringSilence/1000))
+	r, err := c.run(ctx, n, ringsScript, "1", ringsKey+n.scope, fingerprint(v.ring), formatMillis(c.conf.ringSilence/1000))
 	if err != nil || len(r) == 0 {
 		return
 	}
