@@ -34,13 +34,6 @@ func (f finding) String() string {
 // judge says what is wrong with nodes that were asked.
 func judge(client *sessionring.Client, nodes []*nodeReport) []finding {
 	var all []finding
-	firsts, sessions := int64(0), int64(0)
-	for _, n := range nodes {
-		if n.tally != nil {
-			firsts += n.tally.first
-			sessions += n.tally.held
-		}
-	}
 	for i, n := range nodes {
 		add := func(level, problem, remedy string) {
 			all = append(all, finding{Index: &i, Node: n.status.Node, Level: level, Problem: problem, Remedy: remedy})
@@ -107,7 +100,7 @@ func clusterForm(sp *sessionring.SavePath) string {
 	return strings.Join(seeds, "&")
 }
 
-// explainNodeError says what to do about a node that cannot be used.
+// explainNodeError says what is wrong with a node that cannot be used, without its name, and what to do about it.
 func explainNodeError(err error) (problem, remedy string) {
 	cause := err
 	for ne := (*sessionring.NodeError)(nil); errors.As(cause, &ne); {
@@ -123,14 +116,14 @@ func explainNodeError(err error) (problem, remedy string) {
 		return problem, "write the save_path in the form for Redis Cluster, seed[]=host:port&seed[]=…"
 	case errors.Is(err, sessionring.ErrReplica):
 		return problem, "list its primary instead"
-	case errors.Is(err, sessionring.ErrTimeout), strings.Contains(text, "timeout"), strings.Contains(text, "deadline"):
-		return problem, "it hangs, or a firewall drops what is sent to it: look at the server and at the way there"
-	case strings.Contains(text, "refused"):
-		return problem, "nothing listens there: start the server, or mend the address or port in the save_path"
+	case strings.Contains(text, "connection refused"):
+		return "connection refused", "nothing listens there: start the server, or mend the address or port in the save_path"
 	case strings.Contains(text, "no such host"), strings.Contains(text, "lookup"):
-		return problem, "the name does not resolve on this machine: mend it in the save_path or the DNS"
+		return "host name not found", "the name does not resolve on this machine: mend it in the save_path or the DNS"
 	case strings.Contains(text, "certificate"), strings.Contains(text, "tls"):
 		return problem, "check stream[cafile], stream[peer_name] and whether the port speaks TLS"
+	case errors.Is(err, sessionring.ErrTimeout), strings.Contains(text, "timeout"), strings.Contains(text, "deadline"):
+		return "no answer in time", "it hangs, or a firewall drops what is sent to it: look at the server and at the way there"
 	case strings.Contains(text, "loading"):
 		return problem, "it reads its data from disk; wait"
 	}

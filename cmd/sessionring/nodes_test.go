@@ -95,6 +95,7 @@ func TestStatusOfDeadAndHungNodes(t *testing.T) {
 	isJSON(t, "state", lines[0]["state"], `"down"`)
 	isJSON(t, "version", lines[0]["version"], "null")
 	isJSON(t, "sessions", lines[0]["sessions"], "null")
+	isJSON(t, "session_share of a live node", lines[2]["session_share"], "null") // of how many, nobody knows
 	if e := lines[0]["error"].(string); !strings.Contains(e, "refused") {
 		t.Errorf("error of the killed node: %s", e)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,7 +16,7 @@ type statusCmd struct {
 
 // Help is printed by --help.
 func (statusCmd) Help() string {
-	return `Asks every node how it is: state, latency, role, version, memory, eviction policy, and how many sessions it holds against its share of the ring. What endangers sessions comes with the remedy, as warnings on standard error and in the JSON. A dead node is a line like the others. Exit 1 if any node is down.
+	return `Asks every node how it is: state, latency, role, version, memory, eviction policy, and how many sessions it holds against its share of the ring. What endangers sessions comes with the remedy, as warnings on standard error and in the JSON. "share" is the part of all ids whose first owner the node is by the ring, "has" the part of those found, and "sessions" counts all that it holds, copies included. A dead node is a line like the others. Exit 1 if any node is down.
 
 Examples:
 
@@ -233,13 +232,22 @@ func position(client *sessionring.Client, owners []int, index int) int {
 	return -1
 }
 
+// shareOf is the part of all sessions found whose first owner a node is; it is known only if all were counted.
+func shareOf(nodes []*nodeReport, n *nodeReport) (share float64, known bool) {
+	sum := int64(0)
+	for _, o := range nodes {
+		if o.tally == nil {
+			return 0, false
+		}
+		sum += o.tally.first
+	}
+	return float64(n.tally.first) / float64(max(sum, 1)), true
+}
+
 func statusLines(client *sessionring.Client, nodes []*nodeReport, findings []finding) []statusJSON {
-	weights, firsts := int64(0), int64(0)
+	weights := int64(0)
 	for _, n := range nodes {
 		weights += int64(n.status.Weight)
-		if n.tally != nil {
-			firsts += n.tally.first
-		}
 	}
 	var out []statusJSON
 	for i, n := range nodes {
@@ -261,8 +269,9 @@ func statusLines(client *sessionring.Client, nodes []*nodeReport, findings []fin
 		}
 		if t := n.tally; t != nil {
 			s.Sessions, s.FirstOwner, s.Misplaced = &t.held, &t.first, &t.misplaced
-			share := float64(t.first) / float64(max(firsts, 1))
-			s.SessionShare = &share
+			if share, known := shareOf(nodes, n); known {
+				s.SessionShare = &share
+			}
 		}
 		if p := n.status.Rejoin; !p.Since.IsZero() {
 			s.Rejoin = &rejoin{p.Scanned, p.Copied, p.Failed}
@@ -297,9 +306,13 @@ func (n *nodeReport) state() string {
 
 func (a *app) printStatus(nodes []*nodeReport) error {
 	t := a.table()
-	fmt.Fprintln(t, "node\tweight\tshare\tsessions\tlatency\tmemory\teviction\trole\tversion\tstate")
+	fmt.Fprintln(t, "node\tweight\tshare\thas\tsessions\tlatency\tmemory\teviction\trole\tversion\tstate")
 	for i, n := range nodes {
 		row := fmt.Sprintf("#%d %s\t%d\t%s\t", i, n.status.Node, n.status.Weight, percent(n.status.Share))
+		if share, known := shareOf(nodes, n); known {
+			row += percent(share)
+		}
+		row += "\t"
 		if n.tally != nil {
 			row += fmt.Sprint(n.tally.held)
 		}
@@ -327,11 +340,8 @@ func (a *app) printStatus(nodes []*nodeReport) error {
 func (a *app) stateText(n *nodeReport) string {
 	switch err := n.err(); {
 	case err != nil:
-		var ne *sessionring.NodeError
-		if errors.As(err, &ne) {
-			err = ne.Err // the node stands in the first column
-		}
-		return a.paint(a.out, red, "down: "+plain(err))
+		problem, _ := explainNodeError(err)
+		return a.paint(a.out, red, "down: "+problem)
 	case n.status.State == sessionring.StateUp:
 		return a.paint(a.out, green, "up")
 	}
