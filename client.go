@@ -19,6 +19,7 @@ type Client struct {
 	view  atomic.Pointer[view]
 	limit *rate.Limiter // copies a second that are moved in the background
 	mend  *mender
+	pulse pulse
 	locks lockQueues
 
 	ctx    context.Context // ends with Close
@@ -97,6 +98,12 @@ func Open(savePath string, opts ...Option) (*Client, error) {
 			c.watchOver(n)
 		}
 	}
+	c.pulse.beat(time.Now())
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		c.pulse.run(c.ctx)
+	}()
 	c.startMending()
 	if v.previous != nil {
 		c.startDraining()

@@ -227,10 +227,10 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				wait, backoff = backoff, min(backoff*2, probeMax)
 			}
 		case StateSuspect:
-			epoch := h.epoch.Load()
+			epoch, begun := h.epoch.Load(), time.Now()
 			if err := c.ping(ctx, n); err == nil {
 				h.succeeded(epoch)
-			} else if ctx.Err() == nil {
+			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
 				h.unreachable(n.err("probe", err))
 				n.pipe.drop(ErrTimeout)
 				wait = probeMin

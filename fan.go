@@ -19,18 +19,19 @@ type fan struct {
 	id     string
 	encode func(f *fan, t *try) (buf []byte, want int)
 
-	groups []group
-	tries  []try
-	ended  []*call
-	began  time.Time
-	until  time.Time     // the operation's deadline
-	wait   time.Duration // patience with one node
-	proof  time.Duration // silence that says something of the node, however little time this caller has
-	moved  bool          // something did not go as it should: for the Failover mark
-	values bool          // ask everybody for the value
-	touch  time.Duration // extend the lifetime by so much; 0: not
-	halt   bool          // go no further
-	writes bool          // a returning node that takes the write holds the newest: it counts
+	groups     []group
+	tries      []try
+	ended      []*call
+	began      time.Time
+	until      time.Time     // the operation's deadline
+	wait       time.Duration // patience with one node
+	proof      time.Duration // silence that says something of the node, however little time this caller has
+	moved      bool          // something did not go as it should: for the Failover mark
+	values     bool          // ask everybody for the value
+	touch      time.Duration // extend the lifetime by so much; 0: not
+	halt       bool          // go no further
+	lastResort bool          // owners that are down were asked after all
+	writes     bool          // a returning node that takes the write holds the newest: it counts
 
 	owed []*node // owners that miss this write
 	buf  []byte
@@ -314,7 +315,7 @@ func (f *fan) nextLook() time.Duration {
 	for i := range f.tries {
 		t := &f.tries[i]
 		if t.state == tryPending {
-			if at := t.call.sentAt.Add(f.wait); at.Before(next) {
+			if at := f.c.pulse.since(t.call.sentAt, now).Add(f.wait); at.Before(next) {
 				next = at
 			}
 		}
@@ -327,7 +328,7 @@ func (f *fan) giveUpOn(now time.Time) bool {
 	over := !now.Before(f.until)
 	for i := range f.tries {
 		t := &f.tries[i]
-		if t.state != tryPending || (!over && now.Sub(t.call.sentAt) < f.wait) {
+		if t.state != tryPending || (!over && now.Sub(f.c.pulse.since(t.call.sentAt, now)) < f.wait) {
 			continue
 		}
 		t.state = tryLate
@@ -335,7 +336,7 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		f.missed(t)
 		// Nothing at all came back for long enough: the node hangs, and so does whoever else is on this
 		// connection. A caller in a hurry proves nothing by itself, but many of them do.
-		if cn := t.call.conn; cn != nil && cn.silence(now) >= f.proof {
+		if cn := t.call.conn; cn != nil && now.Sub(f.c.pulse.since(cn.waitingSince(), now)) >= f.proof {
 			t.node.health.failed(t.call.epoch, t.err)
 			f.c.failure(t.node, f.name, t.err)
 			if t.node.health.now() == StateDown {

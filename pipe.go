@@ -216,18 +216,18 @@ func (cn *conn) silentSince(t time.Time) bool {
 	return cn.heard.Load() < t.UnixNano()
 }
 
-// silence is for how long the node has kept its oldest call waiting without sending a byte.
-func (cn *conn) silence(now time.Time) time.Duration {
+// waitingSince is when the oldest unanswered call was sent, or bytes last came; the present where none waits.
+func (cn *conn) waitingSince() time.Time {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cn.head >= len(cn.waiting) {
-		return 0
+		return time.Now()
 	}
 	since := cn.waiting[cn.head].sentAt
 	if heard := time.Unix(0, cn.heard.Load()); heard.After(since) {
 		since = heard
 	}
-	return now.Sub(since)
+	return since
 }
 
 // listener notes when bytes arrive: a large session on its way is no sign of a hung node.

@@ -164,6 +164,9 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 		if f.resendForgotten() {
 			continue
 		}
+		if f.askDowned() {
+			continue
+		}
 		copies, err := f.copies()
 		if err != nil {
 			return it, false, err
@@ -202,6 +205,34 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 		it, err = c.confirmMiss(ctx, f)
 		return it, false, err
 	}
+}
+
+// askDowned asks owners that are down after all, once, where the only answers are those of returning nodes:
+// what such a node holds counts only beside another copy, and the node that was given up may have it. Nobody
+// else is asked twice, so a node that is down still costs nothing otherwise.
+func (f *fan) askDowned() bool {
+	if f.lastResort {
+		return false
+	}
+	returning := false
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryAnswered {
+			if t.counts {
+				return false
+			}
+			returning = true
+		}
+	}
+	asked := false
+	for i := range f.tries {
+		t := &f.tries[i]
+		if returning && t.state == tryFailed && t.call == nil && f.isOwner(t.node) {
+			f.lastResort, f.values = true, true
+			f.send(i)
+			asked = true
+		}
+	}
+	return asked
 }
 
 // copies reads what every node that answered holds.
