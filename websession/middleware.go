@@ -281,30 +281,6 @@ func (x *exchange) newCookies() []string {
 	return lines
 }
 
-// reach makes the abilities of a ResponseWriter further in its own, where w has them only behind Unwrap: an
-// http.ResponseController would otherwise go past the hooks to what is inside.
-func reach(w http.ResponseWriter) http.ResponseWriter {
-	if _, ok := w.(interface{ Unwrap() http.ResponseWriter }); !ok {
-		return w
-	}
-	_, flushes := w.(interface{ FlushError() error })
-	_, old := w.(http.Flusher)
-	_, hijacks := w.(http.Hijacker)
-	if (flushes || old) && hijacks {
-		return w
-	}
-	return &deep{w}
-}
-
-type deep struct{ http.ResponseWriter }
-
-func (d *deep) Unwrap() http.ResponseWriter { return d.ResponseWriter }
-func (d *deep) Flush()                      { _ = d.FlushError() }
-func (d *deep) FlushError() error           { return http.NewResponseController(d.ResponseWriter).Flush() }
-func (d *deep) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(d.ResponseWriter).Hijack()
-}
-
 // report tells hooks and log of something that was done for the session of an id.
 func (m *Manager) report(op Operation, id string) {
 	if op.Outcome == "" {

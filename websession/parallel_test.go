@@ -525,3 +525,30 @@ func TestLockLost(t *testing.T) {
 		t.Errorf("a is %s", got)
 	}
 }
+
+// Under Lock the lock goes with the first byte; what changes after it is saved under a lock of its own, on top
+// of what others did meanwhile.
+func TestLateSaveUnderLock(t *testing.T) {
+	g := newGate()
+	st := newSite(t, 1, "", Options{Lock: LockRequests}, wrapped(map[string]http.HandlerFunc{"/put": put, "/show": show,
+		"/stream": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, "begun")
+			_ = http.NewResponseController(w).Flush()
+			g.pass()
+			_ = Put(Get(r), "late", "1")
+		}}))
+	b := st.browser()
+	b.get("/put?key=a&value=1")
+	tab := b.twin()
+	g.around(func() { tab.get("/put?key=a&value=2") }, func() string { return b.get("/stream") })
+	eventually(t, "late change saved", func() bool { return b.get("/show?key=late") == "1" })
+	if got := b.get("/show?key=a"); got != "2" {
+		t.Errorf("a is %s", got)
+	}
+	if op := st.events.last("save"); !op.Late || op.Outcome != OutcomeMerged {
+		t.Errorf("%+v", op)
+	}
+	if left, err := st.nodes[0].Do("KEYS", "*_LOCK"); err != nil || len(left.([]any)) > 0 {
+		t.Errorf("locks left: %d %v", len(left.([]any)), err)
+	}
+}

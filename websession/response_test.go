@@ -345,16 +345,56 @@ func TestBehindAnotherMiddleware(t *testing.T) {
 	st := newSite(t, 1, "", Options{}, func(m *Manager) http.Handler {
 		inner := m.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = Put(Get(r), "a", "1")
+			if r.URL.Path == "/hijack" {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				return
+			}
 			if err := http.NewResponseController(w).Flush(); err != nil {
 				t.Error(err)
 			}
 		}))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(&onlyUnwrap{w}, r) })
 	})
-	b := st.browser()
-	b.get("/")
-	if b.id() == "" {
-		t.Error("the controller's Flush went past the middleware: no cookie")
+	for _, path := range []string{"/flush", "/hijack"} {
+		b := st.browser()
+		b.get(path)
+		if b.id() == "" {
+			t.Errorf("%s: the controller went past the middleware: no cookie", path)
+		}
+	}
+}
+
+// What the ResponseWriter cannot do, the handler's cannot either.
+func TestAbilitiesAreKept(t *testing.T) {
+	type abilities struct{ flush, hijack bool }
+	of := func(w http.ResponseWriter) abilities { return abilities{flushes(w), hijacks(w)} }
+	recorder := httptest.NewRecorder()
+	type hijackable struct {
+		http.ResponseWriter
+		http.Hijacker
+	}
+	type plain struct{ http.ResponseWriter }
+	for name, tc := range map[string]struct {
+		w    http.ResponseWriter
+		want abilities
+	}{
+		"flush":         {recorder, abilities{true, false}},
+		"flush inside":  {&onlyUnwrap{recorder}, abilities{true, false}},
+		"hijack":        {hijackable{plain{recorder}, nil}, abilities{false, true}},
+		"hijack inside": {&onlyUnwrap{hijackable{plain{recorder}, nil}}, abilities{false, true}},
+		"neither":       {plain{recorder}, abilities{}},
+		"hidden":        {&onlyUnwrap{plain{recorder}}, abilities{}},
+	} {
+		x := &exchange{s: &Session{}, w: tc.w, r: httptest.NewRequest("GET", "/", nil)}
+		if got := of(x.wrap()); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
+		}
 	}
 }
 
