@@ -47,7 +47,7 @@ func judge(client *sessionring.Client, nodes []*nodeReport) []finding {
 		}
 		judgeServer(client, n.info, add)
 		if n.status.Debt > 0 {
-			add(levelWarning, fmt.Sprintf("%d sessions wait to be copied to it", n.status.Debt), "the applications do that by themselves; look again later")
+			add(levelWarning, count(int(n.status.Debt), "session")+" to be copied to it yet", "the applications do that by themselves; look again later")
 		}
 		if t := n.tally; t != nil && t.held >= 100 && t.misplaced*10 > t.held {
 			add(levelWarning, fmt.Sprintf("%d of its %d sessions belong to other nodes", t.misplaced, t.held),
