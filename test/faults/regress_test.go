@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 // A client that was idle while the owner was away must not believe the owner that came back under its old name.
 func TestIdleClientMeetsRestartedNode(t *testing.T) {
+	t.Parallel()
 	for _, back := range []string{"with old data", "empty"} {
 		t.Run(back, func(t *testing.T) {
 			b := newBench(t, 3)
@@ -41,29 +43,42 @@ func TestIdleClientMeetsRestartedNode(t *testing.T) {
 
 // A write that an owner misses while another client is just bringing that owner up to date must not lose its hint.
 func TestHintWrittenWhileItIsSettled(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, 3)
 	slow := redistest.ProxyTo(t, b.nodes[0])
 	cut := redistest.ProxyTo(t, b.nodes[0])
 	b.open(route{b.nodes[0].Addr(): slow.Addr()}) // brings node 0 up to date, slowly
 	writer := b.open(route{b.nodes[0].Addr(): cut.Addr()})
-	id := b.idOn(writer, 0, 1)
+	id := b.idOn(writer, 0, 1, 2)
 	b.set(writer, id, "v0")
 	b.must(cut.Cut())
 	b.state(writer, 0, sessionring.StateDown)
-	slow.Delay(100*time.Millisecond, 0)
-	b.set(writer, id, "v1") // leaves a hint for node 0, which the mender finds
-	time.Sleep(time.Second)
-	// Write on while the hint is being settled, then stop: the last write's hint must be there, or its copy.
-	last := ""
-	for i := range 400 {
-		last = "w" + string(rune('a'+i%26)) + time.Now().Format("150405.000000")
-		b.set(writer, id, last)
-		time.Sleep(5 * time.Millisecond)
+	const step = 200 * time.Millisecond
+	slow.Delay(step, 0, redistest.ToServer)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	begun := make(chan struct{}, 2)
+	for _, n := range b.nodes[1:] { // either may hold the hint
+		m, err := n.Monitor(ctx)
+		b.must(err)
+		go func() {
+			if m.Wait(ctx, func(c redistest.Command) bool { return c.Name() == "SSCAN" }) == nil {
+				begun <- struct{}{}
+			}
+		}()
 	}
-	slow.Pass()
+	b.set(writer, id, "hinted")
+	select {
+	case <-begun:
+	case <-ctx.Done():
+		t.Fatal("nobody worked off the hint")
+	}
+	// Now all nodes are asked what they hold, which takes a step; the copy takes another one; then the hint goes.
+	time.Sleep(step + step/2)
+	b.set(writer, id, "written meanwhile")
 	waitUntil(t, "node 0 holds the last write", 15*time.Second, func() error {
-		if got := b.raw(0, "GET", "PHPREDIS_SESSION:"+id); got != last {
-			return errors.New("it holds " + got.(string) + ", written was " + last)
+		if got := b.raw(0, "GET", "PHPREDIS_SESSION:"+id); got != "written meanwhile" {
+			return fmt.Errorf("it holds %q, acknowledged was \"written meanwhile\"", got)
 		}
 		return nil
 	})
@@ -71,6 +86,7 @@ func TestHintWrittenWhileItIsSettled(t *testing.T) {
 
 // A touch by a request that still runs must not shorten the life of the tombstone.
 func TestTouchKeepsTombstone(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, 3)
 	c := b.open(nil)
 	id := b.idOn(c, 0, 1)
@@ -96,6 +112,7 @@ func TestTouchKeepsTombstone(t *testing.T) {
 // A write that reached one owner, was read and written upon, must not come again on top when the other owner
 // hears of it late.
 func TestLateHalfOfWriteDoesNotReturn(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, 3)
 	link := redistest.ProxyTo(t, b.nodes[1])
 	const patient = 20 * time.Second // so that the held half is waited for
@@ -125,6 +142,7 @@ func TestLateHalfOfWriteDoesNotReturn(t *testing.T) {
 
 // A lock command left in a hung node's socket must not keep the session locked after Unlock.
 func TestLateLockCommandIsReleased(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, 3)
 	c := b.open(nil, sessionring.WithLockExpire(time.Minute), sessionring.WithLockWait(10*time.Second))
 	id := b.idOn(c, 0, 1)
@@ -146,6 +164,7 @@ func TestLateLockCommandIsReleased(t *testing.T) {
 // One copy, application servers whose clocks disagree: what was written while the owner was away is newer than
 // what the owner comes back with.
 func TestOldDataOfFastClock(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, 3)
 	ahead := b.open(nil, sessionring.WithCopies(1), sessionring.WithClock(func() time.Time { return time.Now().AddDate(1, 0, 0) }))
 	behind := b.open(nil, sessionring.WithCopies(1))
