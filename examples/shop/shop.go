@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sessionring/sessionring"
@@ -40,6 +41,7 @@ func newShop(client *sessionring.Client, set settings) (http.Handler, error) {
 	opt := websession.Options{
 		RegenerateGrace: set.Grace,
 		AbsoluteTimeout: 30 * 24 * time.Hour,
+		Label:           func(r *http.Request) string { return deviceName(r.UserAgent()) },
 		Logger:          set.Logger,
 		Skip:            func(r *http.Request) bool { return r.URL.Path == "/shop.css" },
 	}
@@ -65,6 +67,27 @@ func newShop(client *sessionring.Client, set settings) (http.Handler, error) {
 	})
 	// A page of another site must not press our buttons, whatever the cookie's SameSite says.
 	return http.NewCrossOriginProtection().Handler(secured(sessions.Wrap(mux))), nil
+}
+
+// deviceName says what a user agent is, as far as somebody looking for his own devices needs it.
+func deviceName(agent string) string {
+	first := func(names ...string) string {
+		for _, n := range names {
+			if strings.Contains(agent, n) {
+				return n
+			}
+		}
+		return ""
+	}
+	browser := first("Firefox", "Edg", "Chrome", "Safari", "curl") // Chrome says Safari too, Edge says both
+	system := first("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
+	switch {
+	case browser == "":
+		return "Some browser"
+	case system == "":
+		return browser
+	}
+	return strings.Replace(browser, "Edg", "Edge", 1) + " on " + system
 }
 
 func secured(next http.Handler) http.Handler {

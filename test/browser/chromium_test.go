@@ -259,12 +259,14 @@ func (b *tab) plant(url, name, value string) {
 }
 
 // picture leaves a screenshot of the whole page for the documentation, if that is wanted.
-func (b *tab) picture(name string) {
+func (b *tab) picture(name string, tall int64) {
 	b.t.Helper()
 	dir := os.Getenv("SESSIONRING_FIGURES")
 	if dir == "" {
 		return
 	}
+	b.do("resize", chromedp.EmulateViewport(width, tall))
+	defer b.do("resize", chromedp.EmulateViewport(width, height))
 	ctx, cancel := b.step()
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))

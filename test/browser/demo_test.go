@@ -53,17 +53,17 @@ func TestDemo(t *testing.T) {
 	one.to("visit")
 	one.want("counter", "3")
 	allUp()
-	one.picture("demo")
+	one.picture("demo", height)
 
 	dead := one.owner()
 	one.press(node("kill-%d", dead))
-	one.await(node("node-%d-process", dead), "killed", "down", "dead", "not running")
+	one.await(node("node-%d-process", dead), "killed")
 	for n := 4; n <= 8; n++ { // at once, before anybody knows that the node is gone
 		one.to("visit")
 		one.want("counter", fmt.Sprint(n))
 	}
 	one.await(node("node-%d-state", dead), "down", "suspect")
-	one.picture("demo-node-killed")
+	one.picture("demo-node-killed", height)
 	two.to("visit")
 	two.want("counter", "2")
 
