@@ -3,6 +3,7 @@ package sessionring
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 // engine is the transport over a go-redis client of several servers.
 type engine struct {
 	client redis.UniversalClient
+	reload func() // asks anew who serves what; nil: the client does by itself
 	ctx    context.Context
 	wg     *sync.WaitGroup
 	wait   time.Duration
@@ -58,18 +60,29 @@ func (e *engine) send(c *call, buf []byte) {
 		for _, cmd := range out {
 			err := c.take(cmd)
 			if err == nil && failed != nil { // the handshake: go-redis tells the pipeline alone, its commands look fine
-				err = statusCause(failed)
+				err = failed
 			}
 			if err != nil {
-				c.err = err
-				if e.ctx.Err() != nil {
+				if c.err = engineCause(err); e.ctx.Err() != nil {
 					c.err = ErrClosed
 				}
 				break
 			}
 		}
+		if e.reload != nil && e.ctx.Err() == nil && c.failed() {
+			e.reload() // go-redis does so once a minute only when a member is gone
+		}
 		c.op.end(c)
 	}()
+}
+
+// failed reports whether the call or one of its replies says that a server is not what it was.
+func (c *call) failed() bool {
+	bad := c.err != nil
+	for _, r := range c.replies {
+		bad = bad || judge(r.err) == verdictFailed
+	}
+	return bad
 }
 
 // take turns go-redis's result into replies.
@@ -84,9 +97,19 @@ func (c *call) take(cmd *redis.Cmd) error {
 	case errors.As(err, &re):
 		c.replies = append(c.replies, reply{kind: '-', err: replyError(err.Error())})
 	default:
-		return plainCause(err)
+		return err
 	}
 	return nil
+}
+
+// engineCause words an error of go-redis. What a Sentinel said comes as text only.
+func engineCause(err error) error {
+	for _, code := range []string{"WRONGPASS", "NOAUTH", "NOPERM"} {
+		if strings.Contains(err.Error(), code+" ") {
+			return fmt.Errorf("%w: %w", ErrAuth, err)
+		}
+	}
+	return statusCause(err)
 }
 
 func appendValue(dst []reply, v any) []reply {
@@ -138,7 +161,11 @@ func (c *Client) newEngineView(sp *SavePath) (*view, error) {
 	n.health = newHealth(n, c.stateChanged)
 	n.health.pinned = true
 	n.health.state.Store(int32(StateUp))
-	n.pipe = &engine{client: client, ctx: c.ctx, wg: &c.wg, wait: c.conf.deadline}
+	e := &engine{client: client, ctx: c.ctx, wg: &c.wg, wait: c.conf.deadline}
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		e.reload = func() { cluster.ReloadState(c.ctx) }
+	}
+	n.pipe = e
 	return &view{
 		path: sp, ring: ring, nodes: []*node{n}, distinct: []*node{n}, copies: 1,
 		stamped: ring.Distribution() == Consistent, engine: true,
@@ -159,7 +186,7 @@ func (c *Client) engineClient(sp *SavePath, n *node, addrs []string) (redis.Univ
 	if sp.Kind == KindCluster {
 		return redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: addrs, Dialer: dial, Username: o.Username, Password: o.Password,
-			Protocol: 2, DisableIdentity: true, MaxRedirects: 8, ContextTimeoutEnabled: true,
+			Protocol: 2, DisableIdentity: true, MaxRedirects: 8, ContextTimeoutEnabled: true, DialerRetries: 1,
 			DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 			PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout, MaintNotificationsConfig: quiet,
 		}), nil
@@ -167,7 +194,7 @@ func (c *Client) engineClient(sp *SavePath, n *node, addrs []string) (redis.Univ
 	sent := &redis.FailoverOptions{
 		MasterName: sp.MasterName, SentinelAddrs: addrs, Dialer: dial,
 		Username: o.Username, Password: o.Password, DB: o.DB,
-		Protocol: 2, DisableIdentity: true, MaxRetries: 3, ContextTimeoutEnabled: true,
+		Protocol: 2, DisableIdentity: true, MaxRetries: 3, ContextTimeoutEnabled: true, DialerRetries: 1,
 		DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout,
 		PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout,
 	}
