@@ -1,0 +1,311 @@
+package sessionring
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sessionring/sessionring/internal/redistest"
+)
+
+// The replies of a connection belong to the commands in their order. After a timeout, a cancelled request or a broken
+// connection the next caller must not get the answer meant for the one before: that would be another user's session.
+// Each session holds its own id, so one foreign answer is enough to see it.
+func TestAnswersAreNotMixedUp(t *testing.T) {
+	t.Parallel()
+	reads := int64(60_000)
+	if testing.Short() || ringUnderRace {
+		reads = 15_000
+	}
+	if s := os.Getenv("SESSIONRING_READS"); s != "" { // the million of the case, by hand
+		reads, _ = strconv.ParseInt(s, 10, 64)
+	}
+	f := startFleet(t, 3)
+	direct := f.up(f.path("copies=2"))
+	ctx := ctxOf(t)
+	var ids [400]string
+	for i := range ids {
+		ids[i] = newID()
+		must(t, direct.Set(ctx, ids[i], []byte(ids[i])))
+	}
+	proxies := f.proxied()
+	const readTimeout = 60 * time.Millisecond
+	for i := range f.names {
+		f.at[fmt.Sprintf("host%d:6379", i+1)] = proxies[i].Addr()
+	}
+	c := f.open(strings.ReplaceAll(f.path("copies=2"), "copies=2", "copies=2&read_timeout=0.06&timeout=0.06"), WithDeadline(4*readTimeout))
+
+	stop := make(chan struct{})
+	var weather sync.WaitGroup
+	weather.Go(func() {
+		for {
+			// Around the patience and the timeouts of the client, with and without broken connections; one node at
+			// a time, so that most reads are answered.
+			p := proxies[rand.IntN(len(proxies))]
+			switch rand.IntN(5) {
+			case 0:
+				p.Delay(2*readTimeout, readTimeout)
+			case 1, 2:
+				p.Delay(readTimeout/3, readTimeout/3, redistest.ToClient)
+			case 3:
+				p.CutAfter(redistest.ToClient, rand.Int64N(3000), 1)
+			case 4:
+				p.ResetConns()
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(rand.IntN(80)) * time.Millisecond):
+			}
+			_ = p.Pass()
+		}
+	})
+	var answered, foreign, missing, cancelled atomic.Int64
+	failures := sync.Map{}
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			for answered.Load() < reads {
+				id := ids[rand.IntN(len(ids))]
+				ctx, cancel := context.WithCancel(context.Background())
+				if rand.IntN(3) == 0 {
+					time.AfterFunc(time.Duration(rand.IntN(80))*time.Millisecond, cancel)
+				}
+				var got []byte
+				var err error
+				if rand.IntN(20) == 0 {
+					err = c.Set(ctx, id, []byte(id))
+					got = []byte(id)
+				} else {
+					got, err = c.Get(ctx, id)
+				}
+				switch {
+				case err == nil && string(got) == id:
+					answered.Add(1)
+				case err == nil:
+					foreign.Add(1)
+				case errors.Is(err, context.Canceled):
+					cancelled.Add(1)
+				case errors.Is(err, ErrNotFound) && !errors.Is(err, ErrOwnerAway):
+					missing.Add(1)
+				case errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoNode):
+					time.Sleep(time.Millisecond) // nobody to ask: no busy loop
+				default:
+					failures.Store(err.Error(), true)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	weather.Wait()
+	t.Logf("%d answered, %d cancelled", answered.Load(), cancelled.Load())
+	if n := foreign.Load(); n > 0 {
+		t.Errorf("%d answers were another session's", n)
+	}
+	if n := missing.Load(); n > 0 {
+		t.Errorf("%d sessions were said not to exist", n)
+	}
+	failures.Range(func(k, _ any) bool {
+		t.Errorf("failed with %v", k)
+		return true
+	})
+	if cancelled.Load() == 0 {
+		t.Error("no request was cancelled on its way")
+	}
+	for _, p := range proxies {
+		must(t, p.Pass())
+	}
+	waitUp(t, c)
+	for _, id := range ids {
+		if got, err := c.Get(ctx, id); err != nil || string(got) != id {
+			t.Fatalf("afterwards: %q, %v", got, err)
+		}
+	}
+}
+
+// fakeServer answers the handshake like a Redis server, then by the function given, one call a command.
+func fakeServer(t testing.TB, serve func(w *bufio.Writer, args []string) bool) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var conns []net.Conn
+	wg.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, nc)
+			mu.Unlock()
+			wg.Go(func() {
+				defer nc.Close()
+				r, w := respReader{bufio.NewReader(nc)}, bufio.NewWriter(nc)
+				for {
+					replies, err := r.readReply(nil)
+					if err != nil {
+						return
+					}
+					var args []string
+					for _, x := range replies[1:] {
+						args = append(args, string(x.b))
+					}
+					switch strings.ToUpper(args[0]) {
+					case "HELLO":
+						fmt.Fprintf(w, "-ERR unknown command\r\n")
+					case "INFO":
+						info := "run_id:0123456789\r\nredis_version:7.0.0\r\nrole:master\r\ncluster_enabled:0\r\nloading:0\r\n"
+						fmt.Fprintf(w, "$%d\r\n%s\r\n", len(info), info)
+					default:
+						if !serve(w, args) {
+							_ = w.Flush()
+							return
+						}
+					}
+					if err := w.Flush(); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, nc := range conns {
+			nc.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+// Whatever listens there is no Redis server, or one gone mad: an error, never a session.
+func TestNoRedisServer(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]string{
+		"HTTP": "HTTP/1.1 400 Bad Request\r\n\r\n", "too many replies": "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n", "a length without end": "$536870912\r\n",
+		"RESP3": "%1\r\n+a\r\n+b\r\n", "nothing at all": "", "zeros": "\x00\x00\x00\x00\r\n", "another shape": "*2\r\n*2\r\n:1\r\n:2\r\n:3\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr := fakeServer(t, func(w *bufio.Writer, args []string) bool {
+				if args[0] == "GET" && args[1] == markKey {
+					fmt.Fprint(w, "$-1\r\n")
+					return true
+				}
+				fmt.Fprint(w, answer)
+				return true
+			})
+			c := openTest(t, "tcp://"+addr+"?distribution=phpredis", WithDeadline(300*time.Millisecond))
+			for range 3 {
+				if got, err := c.Get(ctxOf(t), newID()); err == nil {
+					t.Errorf("Get gives %q", got)
+				}
+				if err := c.Touch(ctxOf(t), newID()); err == nil && name != "too many replies" {
+					t.Error("Touch succeeds")
+				}
+			}
+			must(t, c.Close())
+		})
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer silent.Close()
+	c := openTest(t, "tcp://"+silent.Addr().String()+"?read_timeout=0.1", WithDeadline(300*time.Millisecond))
+	if _, err := c.Get(ctxOf(t), newID()); !errors.Is(err, ErrNoNode) || !errors.Is(err, ErrTimeout) {
+		t.Errorf("accepted and silent: %v", err)
+	}
+}
+
+// A node that takes nothing in any more does not fill this process's memory: what finds no room is refused at once.
+func TestPipeIsBounded(t *testing.T) {
+	t.Parallel()
+	var stuck atomic.Bool
+	release := make(chan struct{})
+	addr := fakeServer(t, func(w *bufio.Writer, args []string) bool {
+		if stuck.Load() {
+			<-release
+		}
+		fmt.Fprint(w, "$-1\r\n")
+		return true
+	})
+	t.Cleanup(func() { close(release) })
+	c := openTest(t, "tcp://"+addr+"?distribution=phpredis&read_timeout=20", WithDeadline(20*time.Second))
+	waitUp(t, c)
+	stuck.Store(true)
+	ctx, cancel := context.WithCancel(context.Background())
+	data := make([]byte, 4<<20)
+	var overloaded, others atomic.Int64
+	var wg sync.WaitGroup
+	for range 40 { // 160 MB, far more than the sockets and the pipe take
+		wg.Go(func() {
+			err := c.Set(ctx, newID(), data)
+			if errors.Is(err, ErrOverloaded) {
+				overloaded.Add(1)
+			} else {
+				others.Add(1)
+			}
+		})
+	}
+	eventually(t, func() error {
+		if overloaded.Load() == 0 {
+			return errors.New("160 MB wait for a node that takes nothing in")
+		}
+		return nil
+	})
+	cancel()
+	wg.Wait()
+	if c.Nodes()[0].State == StateDown {
+		t.Error("too much load here was taken for a failure of the node")
+	}
+}
+
+// A large session on its way is no sign of a hung node, and a small one behind it waits instead of failing over.
+func TestLargeSessionsOverSlowLink(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	proxies := f.proxied()
+	c := f.up(f.path("copies=1"), WithDeadline(patient))
+	ctx := ctxOf(t)
+	id := idOn(c, 0)
+	data := make([]byte, 2<<20)
+	for i := range data {
+		data[i] = byte(rand.Uint32())
+	}
+	proxies[0].Throttle(4 << 20)
+	must(t, c.Set(ctx, id, data))
+	small := idOn(c, 0)
+	must(t, c.Set(ctx, small, []byte("s")))
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if got, err := c.Get(ctx, id); err != nil || string(got) != string(data) {
+				t.Errorf("the large one: %d bytes, %v", len(got), err)
+			}
+		})
+		wg.Go(func() {
+			if got, err := c.Get(ctx, small); err != nil || string(got) != "s" {
+				t.Errorf("the small one: %q, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	if s := c.Nodes()[0].State; s == StateDown {
+		t.Errorf("the node is %s: %v", s, c.Nodes()[0].LastErr)
+	}
+}
