@@ -1,0 +1,4 @@
+<?php
+// Changes nothing.
+session_start();
+echo $_SESSION['visits'] ?? 'none';
