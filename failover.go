@@ -157,6 +157,22 @@ func (h *health) failed(epoch uint64, err error) {
 	h.wake()
 }
 
+// silent notes that nothing came back for an operation's patience. That alone condemns nobody, on a busy
+// machine all the less: the watcher asks for a sign of life at once, and its verdict counts.
+func (h *health) silent(epoch uint64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch != h.epoch.Load() || h.now() == StateDown || h.pinned {
+		return
+	}
+	if h.now() == StateUp {
+		h.set(StateSuspect, err)
+	} else {
+		h.lastErr, h.lastFail = err, time.Now()
+	}
+	h.wake()
+}
+
 // unreachable notes that no connection could be made: a failed probe, so the node is down at once.
 func (h *health) unreachable(err error) {
 	h.mu.Lock()
@@ -228,7 +244,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 			}
 		case StateSuspect:
 			epoch, begun := h.epoch.Load(), time.Now()
-			if err := c.ping(ctx, n); err == nil {
+			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil {
 				h.succeeded(epoch)
 			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
 				h.unreachable(n.err("probe", err))
@@ -276,12 +292,22 @@ func (c *Client) probe(ctx context.Context, n *node) bool {
 
 // ping asks a suspect for a sign of life on the shared connection.
 func (c *Client) ping(ctx context.Context, n *node) error {
-	_, err := c.ask(ctx, n, c.probeTime(n), 1, appendCommand(nil, "PING"))
+	return c.pingWithin(ctx, n, c.probeTime(n))
+}
+
+func (c *Client) pingWithin(ctx context.Context, n *node, wait time.Duration) error {
+	_, err := c.ask(ctx, n, wait, 1, appendCommand(nil, "PING"))
 	var re replyError
 	if errors.As(err, &re) {
 		return nil // even an error is a sign of life
 	}
 	return err
+}
+
+// suspicion is how long a suspect may take for its sign of life: twice an operation's patience.
+func (c *Client) suspicion() time.Duration {
+	v := c.view.Load()
+	return min(2*c.patience(c.conf.deadline, len(v.nodes), v.copies), c.conf.deadline)
 }
 
 func (c *Client) probeTime(n *node) time.Duration {

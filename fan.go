@@ -67,6 +67,7 @@ type try struct {
 	php    bool // holds the session in PHP's own layout
 	mixed  bool // both layouts are in use
 	counts bool // a read of a returning node does not
+	unsure bool // a suspect, where other copies do as well
 	value  bool // asked for the value, not the stamp alone
 	hints  []*node
 	script *script // sent to the node
@@ -189,7 +190,8 @@ func (f *fan) start(g *group) bool {
 		return true
 	}
 	s := n.health.now()
-	t := try{node: n, view: g.v, php: f.holdsPHP(n), mixed: f.v.mixed, counts: f.writes || s == StateUp || s == StateSuspect}
+	t := try{node: n, view: g.v, php: f.holdsPHP(n), mixed: f.v.mixed, counts: f.writes || s == StateUp || s == StateSuspect,
+		unsure: s == StateSuspect && g.v.copies > 1}
 	if s == StateDown {
 		t.state, t.err = tryFailed, n.health.cause()
 		f.moved = f.moved || owner
@@ -272,7 +274,7 @@ func (f *fan) advance() bool {
 
 func (f *fan) advanceGroup(g *group) bool {
 	for {
-		counted, answered, pending, late, alive := 0, 0, 0, 0, 0
+		counted, answered, pending, unsure, late, alive := 0, 0, 0, 0, 0, 0
 		waiting := false // for a returning node
 		for _, ix := range g.list[:g.next] {
 			t := f.try(g.v.nodes[ix])
@@ -285,6 +287,8 @@ func (f *fan) advanceGroup(g *group) bool {
 				if t.counts {
 					counted++
 				}
+			case t.state == tryPending && t.unsure:
+				unsure++ // somebody else is asked beside it at once
 			case t.state == tryPending && t.counts:
 				pending++
 			case t.state == tryPending:
@@ -300,7 +304,11 @@ func (f *fan) advanceGroup(g *group) bool {
 		switch {
 		case pending > 0 || waiting:
 			return false
-		case counted >= g.want || answered > 0:
+		case counted >= g.want:
+			return true
+		case unsure > 0:
+			return false
+		case answered > 0:
 			return true
 		default:
 			return late == 0
@@ -337,11 +345,8 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		// Nothing at all came back for long enough: the node hangs, and so does whoever else is on this
 		// connection. A caller in a hurry proves nothing by itself, but many of them do.
 		if cn := t.call.conn; cn != nil && now.Sub(f.c.pulse.since(cn.waitingSince(), now)) >= f.proof {
-			t.node.health.failed(t.call.epoch, t.err)
+			t.node.health.silent(t.call.epoch, t.err)
 			f.c.failure(t.node, f.name, t.err)
-			if t.node.health.now() == StateDown {
-				t.node.pipe.drop(ErrTimeout) // whoever else waits on it need not
-			}
 		}
 	}
 	return !over

@@ -211,13 +211,18 @@ return 1`)
 // DEL comes first: after one write a script may go on even where maxmemory is reached.
 //
 //	KEYS value, stamp    ARGV stamp, ttl ms    answers whether there was a value, and the tombstone's ttl
-var deleteScript = newScript(1, `if redis.call('EXISTS',KEYS[2])==0 then
+//
+// Of two tombstones the one with the greater version stays, so that copies agree whatever the order.
+var deleteScript = newScript(1, `local s=redis.call('GET',KEYS[2])
+if not s then
  local k=redis.call('TYPE',KEYS[1]).ok
  if k~='none' and k~='string' then return redis.error_reply('WRONGTYPE key holds a '..k) end
 end
 local t=math.max(tonumber(ARGV[2]),redis.call('PTTL',KEYS[1]),redis.call('PTTL',KEYS[2]))
 local n=redis.call('DEL',KEYS[1])
-redis.call('SET',KEYS[2],ARGV[1],'PX',string.format('%.0f',t))
+local d=ARGV[1]
+if s and string.byte(s,28)==100 and string.sub(s,1,27)>string.sub(d,1,27) then d=s end
+redis.call('SET',KEYS[2],d,'PX',string.format('%.0f',t))
 return {n,t}`)
 
 // touchScript extends the life of value and stamp, never a tombstone's: that one may have to live longer.
