@@ -46,8 +46,12 @@ func (c *headConn) Write(b []byte) (int, error) {
 		return c.Conn.Write(b)
 	}
 	defer c.mu.Unlock()
+	from := max(0, len(c.head)-3) // what stood before was searched before
 	c.head = append(c.head, b...)
-	end := bytes.Index(c.head, []byte("\r\n\r\n"))
+	end := bytes.Index(c.head[from:], []byte("\r\n\r\n"))
+	if end >= 0 {
+		end += from
+	}
 	isHTTP := bytes.HasPrefix(c.head, []byte("HTTP/1.")[:min(len(c.head), 7)])
 	if end < 0 && isHTTP && len(c.head) < maxHead {
 		return len(b), nil

@@ -43,8 +43,10 @@ func (s *Session) load() error {
 	for _, id := range s.ids {
 		f, err := s.m.find(s.ctx, id, s.m.opt.Lock == LockRequests && !s.noWrite)
 		if errors.Is(err, sessionring.ErrLockHeld) && s.m.opt.Locked == LockedReadOnly {
-			s.readOnly = &readOnlyError{err}
-			f, err = s.m.find(s.ctx, id, false)
+			locked := &readOnlyError{err}
+			if f, err = s.m.find(s.ctx, id, false); err == nil {
+				s.readOnly = locked
+			}
 		}
 		switch {
 		case err == nil:
