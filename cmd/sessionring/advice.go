@@ -38,7 +38,8 @@ func judge(client *sessionring.Client, nodes []*nodeReport) []finding {
 		add := func(level, problem, remedy string) {
 			all = append(all, finding{Index: &i, Node: n.status.Node, Level: level, Problem: problem, Remedy: remedy})
 		}
-		if err := n.err(); err != nil {
+		told := n.info.Role == "slave" || n.info.ClusterMember // judgeServer says it better
+		if err := n.err(); err != nil && !told {
 			problem, remedy := explainNodeError(err)
 			add(levelError, problem, remedy)
 		}

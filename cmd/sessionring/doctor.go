@@ -37,10 +37,10 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	findings := append(judgePath(client), judge(client, nodes)...)
-	errors := 0
+	serious := 0
 	for _, f := range findings {
 		if f.Level == levelError {
-			errors++
+			serious++
 		}
 		if a.JSON {
 			if err := a.emit(f); err != nil {
@@ -51,8 +51,8 @@ func (c *doctorCmd) Run(ctx context.Context, a *app) error {
 		a.printFinding(f)
 	}
 	switch {
-	case errors > 0:
-		return fmt.Errorf("%s found, %d of them serious", count(len(findings), "problem"), errors)
+	case serious > 0:
+		return fmt.Errorf("%s found, %d of them serious", count(len(findings), "problem"), serious)
 	case !a.JSON && len(findings) == 0:
 		a.printf("%s asked, nothing to mend\n", count(len(nodes), "node"))
 	}

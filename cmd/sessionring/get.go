@@ -79,9 +79,7 @@ func (c *getCmd) one(ctx context.Context, a *app, client *sessionring.Client, id
 	out := getJSON{
 		ID: id, Index: at.Index, Address: addressOf(client, at), TTL: ttlSeconds(at.TTL), Bytes: len(item.Data),
 		Value: jsonValue(item.Data), Version: string(item.Version), Handler: string(p.handler), Compression: p.compression(),
-	}
-	for _, w := range p.warnings {
-		out.Warnings = append(out.Warnings, w)
+		Warnings: p.warnings,
 	}
 	if a.JSON {
 		if p.session != nil {
@@ -103,8 +101,8 @@ func found(ctx context.Context, client *sessionring.Client, id string, item sess
 	}
 	same := func(c sessionring.CopyInfo) bool { return c.Version == item.Version }
 	sized := func(c sessionring.CopyInfo) bool { return c.Bytes == len(item.Data) }
-	any := func(sessionring.CopyInfo) bool { return true }
-	for _, match := range []func(sessionring.CopyInfo) bool{same, sized, any} {
+	whatever := func(sessionring.CopyInfo) bool { return true }
+	for _, match := range []func(sessionring.CopyInfo) bool{same, sized, whatever} {
 		for _, c := range copies {
 			if c.Err == nil && c.Present && match(c) {
 				return c, nil

@@ -106,7 +106,7 @@ func (c *lsCmd) source(ctx context.Context, client *sessionring.Client) (iter.Se
 }
 
 // print writes one session. Columns have a fixed width: the list may be too long to wait for its end.
-func (c *lsCmd) print(a *app, client *sessionring.Client, out io.StringWriter, lines *json.Encoder, s sessionring.SessionInfo, first bool) error {
+func (c *lsCmd) print(a *app, client *sessionring.Client, out io.Writer, lines *json.Encoder, s sessionring.SessionInfo, first bool) error {
 	id, width := shorten(s.ID), 8
 	if c.IDs {
 		id, width = s.ID, 33
@@ -116,10 +116,10 @@ func (c *lsCmd) print(a *app, client *sessionring.Client, out io.StringWriter, l
 		return lines.Encode(lsJSON{ID: id, Index: s.Index, Address: n.Address, TTL: ttlSeconds(s.TTL), Bytes: s.Bytes})
 	}
 	if first {
-		if _, err := out.WriteString(fmt.Sprintf("%-*s %9s  %13s  %s\n", width, "id", "bytes", "expires in", "node")); err != nil {
+		if _, err := fmt.Fprintf(out, "%-*s %9s  %13s  %s\n", width, "id", "bytes", "expires in", "node"); err != nil {
 			return err
 		}
 	}
-	_, err := out.WriteString(fmt.Sprintf("%-*s %9d  %13s  #%d %s\n", width, id, s.Bytes, ttlText(s.TTL), s.Index, s.Node))
+	_, err := fmt.Fprintf(out, "%-*s %9d  %13s  #%d %s\n", width, id, s.Bytes, ttlText(s.TTL), s.Index, s.Node)
 	return err
 }

@@ -183,6 +183,9 @@ func TestPlainPathToClusterNodes(t *testing.T) {
 	r := x.run("status", "--json", "--quick").says("member of a Redis Cluster", "seed[]="+cluster.Nodes[0].Addr()+"&seed[]="+cluster.Nodes[1].Addr())
 	for _, m := range r.lines() {
 		isJSON(t, "cluster_member", m["cluster_member"], "true")
+		if n := len(m["warnings"].([]any)); n != 1 {
+			t.Errorf("%d warnings, want one: %v", n, m["warnings"])
+		}
 	}
 	for _, args := range [][]string{{"get", "r4t8w2y6u1i9o3p7a5"}, {"set", "r4t8w2y6u1i9o3p7a5"}} {
 		x.stdin("data").run(args...).exits(exitFailed).says("Redis Cluster", "seed[]=")
