@@ -40,21 +40,23 @@ type streams struct {
 type cli struct {
 	globals
 
-	Inspect inspectCmd `cmd:"" group:"ring" help:"Show how a save_path is read: nodes, defaults, warnings."`
-	Locate  locateCmd  `cmd:"" group:"ring" help:"Show on which nodes session ids live."`
-	Plan    planCmd    `cmd:"" group:"ring" help:"Show what a change of the node list would move."`
-	Migrate migrateCmd `cmd:"" group:"nodes" help:"Move sessions from one node list to another, and say which nodes may be switched off."`
-	Get     getCmd     `cmd:"" group:"sessions" help:"Show sessions, PHP payloads decoded."`
-	Set     setCmd     `cmd:"" group:"sessions" help:"Write a session from standard input."`
-	Ls      lsCmd      `cmd:"" group:"sessions" help:"List the sessions on all nodes, ids masked."`
-	Rm      rmCmd      `cmd:"" group:"sessions" help:"Destroy sessions."`
-	Explain explainCmd `cmd:"" group:"sessions" help:"Show which copies of a session each node holds."`
-	Status  statusCmd  `cmd:"" group:"nodes" help:"Show health, memory, sessions and share of every node."`
-	Doctor  doctorCmd  `cmd:"" group:"nodes" help:"Say what endangers sessions, and the remedies."`
-	Decode  decodeCmd  `cmd:"" group:"php" help:"Turn a PHP session payload into lossless JSON."`
-	Encode  encodeCmd  `cmd:"" group:"php" help:"Turn that JSON back into the payload, byte for byte."`
-	Demo    demoCmd    `cmd:"" group:"load" help:"Serve a counter page on nodes that can be killed, hung and revived."`
-	Version versionCmd `cmd:"" group:"other" help:"Print the version of this program."`
+	Inspect inspectCmd     `cmd:"" group:"ring" help:"Show how a save_path is read: nodes, defaults, warnings."`
+	Locate  locateCmd      `cmd:"" group:"ring" help:"Show on which nodes session ids live."`
+	Plan    planCmd        `cmd:"" group:"ring" help:"Show what a change of the node list would move."`
+	Migrate migrateCmd     `cmd:"" group:"nodes" help:"Move sessions from one node list to another, and say which nodes may be switched off."`
+	Get     getCmd         `cmd:"" group:"sessions" help:"Show sessions, PHP payloads decoded."`
+	Set     setCmd         `cmd:"" group:"sessions" help:"Write a session from standard input."`
+	Ls      lsCmd          `cmd:"" group:"sessions" help:"List the sessions on all nodes, ids masked."`
+	Rm      rmCmd          `cmd:"" group:"sessions" help:"Destroy sessions."`
+	Explain explainCmd     `cmd:"" group:"sessions" help:"Show which copies of a session each node holds."`
+	Status  statusCmd      `cmd:"" group:"nodes" help:"Show health, memory, sessions and share of every node."`
+	Doctor  doctorCmd      `cmd:"" group:"nodes" help:"Say what endangers sessions, and the remedies."`
+	Decode  decodeCmd      `cmd:"" group:"php" help:"Turn a PHP session payload into lossless JSON."`
+	Encode  encodeCmd      `cmd:"" group:"php" help:"Turn that JSON back into the payload, byte for byte."`
+	Demo    demoCmd        `cmd:"" group:"load" help:"Serve a counter page on nodes that can be killed, hung and revived."`
+	Bench   benchCmd       `cmd:"" group:"load" help:"Put the nodes under load, with faults, and check every session."`
+	Worker  benchWorkerCmd `cmd:"" name:"bench-worker" hidden:"" help:"A process of bench --processes."`
+	Version versionCmd     `cmd:"" group:"other" help:"Print the version of this program."`
 }
 
 // globals are the flags of every command.
