@@ -71,9 +71,9 @@ func (c *getCmd) one(ctx context.Context, a *app, client *sessionring.Client, id
 		_, err := a.out.Write(item.Data)
 		return err
 	}
-	at, err := found(ctx, client, id, item)
+	at, _, err := found(ctx, client, id, item)
 	if err != nil {
-		return err
+		return fmt.Errorf("it was read, but then: %w", err)
 	}
 	p := readPayload(item.Data)
 	out := getJSON{
@@ -93,11 +93,11 @@ func (c *getCmd) one(ctx context.Context, a *app, client *sessionring.Client, id
 }
 
 // found says on which node a session that was read lives: the first in its order of preference that holds the
-// version read.
-func found(ctx context.Context, client *sessionring.Client, id string, item sessionring.Item) (sessionring.CopyInfo, error) {
+// version read. It also returns what every node holds.
+func found(ctx context.Context, client *sessionring.Client, id string, item sessionring.Item) (sessionring.CopyInfo, []sessionring.CopyInfo, error) {
 	copies, err := client.Explain(ctx, id)
 	if err != nil {
-		return sessionring.CopyInfo{}, err
+		return sessionring.CopyInfo{}, nil, err
 	}
 	same := func(c sessionring.CopyInfo) bool { return c.Version == item.Version }
 	sized := func(c sessionring.CopyInfo) bool { return c.Bytes == len(item.Data) }
@@ -105,11 +105,16 @@ func found(ctx context.Context, client *sessionring.Client, id string, item sess
 	for _, match := range []func(sessionring.CopyInfo) bool{same, sized, whatever} {
 		for _, c := range copies {
 			if c.Err == nil && c.Present && match(c) {
-				return c, nil
+				return c, copies, nil
 			}
 		}
 	}
-	return sessionring.CopyInfo{}, fmt.Errorf("%w: it went away while it was read", sessionring.ErrNotFound)
+	for _, c := range copies {
+		if c.Err != nil {
+			return sessionring.CopyInfo{}, nil, c.Err
+		}
+	}
+	return sessionring.CopyInfo{}, nil, fmt.Errorf("%w: it went away meanwhile", sessionring.ErrNotFound)
 }
 
 // addressOf is the address of the node as inspect shows it; of an engine's, all its seeds.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -93,19 +94,20 @@ func (c *setCmd) Run(ctx context.Context, a *app) error {
 	return c.tell(ctx, a, client, id, sessionring.Item{Data: data, Version: version})
 }
 
-// tell says where the session is now, from the nodes themselves.
+// tell says where the session is now, from the nodes themselves. It was written, whatever they answer.
 func (c *setCmd) tell(ctx context.Context, a *app, client *sessionring.Client, id string, item sessionring.Item) error {
-	at, err := found(ctx, client, id, item)
+	at, copies, err := found(ctx, client, id, item)
 	if err != nil {
-		return fmt.Errorf("it was written, but then: %w", err)
+		a.warn("it was written, but then: %s", plain(err))
+		at = sessionring.CopyInfo{TTL: cmp.Or(time.Duration(c.TTL), client.Lifetime())}
+		if ring := client.Ring(); ring != nil {
+			at.Index = ring.Owner(id)
+		}
+		at.Node = client.Nodes()[at.Index].Node
 	}
 	out := setJSON{
 		ID: id, Index: at.Index, Address: addressOf(client, at), TTL: ttlSeconds(at.TTL), Bytes: len(item.Data),
 		Version: string(item.Version), Copies: []int{},
-	}
-	copies, err := client.Explain(ctx, id)
-	if err != nil {
-		return err
 	}
 	for _, k := range copies {
 		if k.Err == nil && k.Present && k.Version == at.Version {
