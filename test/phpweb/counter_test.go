@@ -2,6 +2,7 @@ package phpweb
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +38,7 @@ func TestCounter(t *testing.T) {
 					alternate(t, s, "/counter", "/counter.php")
 					s.noProblems()
 					// Two sessions, and nothing beside them: no lock that stayed, no key that PHP would not have made.
-					if keys := s.keys(); len(keys) != 2 {
+					if keys := s.sessionKeys(); len(keys) != 2 {
 						t.Errorf("on the nodes: %q; want the two sessions", keys)
 					}
 				})
@@ -50,11 +51,14 @@ func TestCounter(t *testing.T) {
 func alternate(t *testing.T, s *site, first, second string) {
 	t.Helper()
 	b := s.browser()
-	b.want(first, "1")
-	id := b.id()
-	if id == "" {
-		t.Fatalf("%s set no PHPSESSID", first)
+	body, cookies, err := b.try(first)
+	if err != nil || body != "1" || len(cookies) != 1 {
+		t.Fatalf("the first visit, to %s: %q, %d cookies, %v\n%s", first, body, len(cookies), err, s.php.Log())
 	}
+	if c := cookies[0]; c.Name != "PHPSESSID" || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge != 0 {
+		t.Errorf("%s sets a cookie of other attributes than the other half: %s", first, strings.Replace(c.String(), c.Value, "…", 1))
+	}
+	id := b.id()
 	for n := 2; n <= 7; n++ {
 		page := []string{first, second}[(n+1)%2]
 		body, cookies, err := b.try(page)
@@ -225,7 +229,7 @@ func TestEmpty(t *testing.T) {
 	if b.id() != id {
 		t.Error("the id of PHP's empty session was not taken over")
 	}
-	if keys := s.keys(); len(keys) != 1 || !strings.HasSuffix(keys[0], id) {
+	if keys := s.sessionKeys(); len(keys) != 1 || !strings.HasSuffix(keys[0], id) {
 		t.Errorf("on the node: %d keys; want the one session", len(keys))
 	}
 	s.noProblems()

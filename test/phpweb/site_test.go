@@ -30,6 +30,7 @@ type site struct {
 	manager *websession.Manager
 	php     *phptest.Server
 	url     string
+	slow    http.HandlerFunc // what /slow does, set by a test before it is asked
 }
 
 // form is how both halves keep their sessions.
@@ -108,6 +109,7 @@ func open(t *testing.T, nodes []*redistest.Server, f form) *site {
 			fmt.Fprint(w, n)
 		}
 	})
+	pagesOf.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) { s.slow(w, r) })
 	proxy := httputil.NewSingleHostReverseProxy(php)
 	wrapped := s.manager.Wrap(pagesOf)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -216,18 +218,26 @@ func (s *site) stored(id string) string {
 	return text
 }
 
+// exists reports whether there is a session on its node.
+func (s *site) exists(id string) bool { return s.has(sessionring.DefaultPrefix+id, id) }
+
 // locked reports whether the session's lock is taken.
 func (s *site) locked(id string) bool {
+	return s.has(sessionring.DefaultPrefix+id+"_LOCK", id)
+}
+
+func (s *site) has(key, id string) bool {
 	s.t.Helper()
-	v, err := s.home(id).Do("EXISTS", sessionring.DefaultPrefix+id+"_LOCK")
+	v, err := s.home(id).Do("EXISTS", key)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	return v == int64(1)
 }
 
-// keys are all keys on all nodes.
-func (s *site) keys() (all []string) {
+// sessionKeys are all keys on all nodes but those in which the client's processes agree on the nodes themselves
+// (docs/architecture.md). Whatever belongs to a single session is among them.
+func (s *site) sessionKeys() (all []string) {
 	s.t.Helper()
 	for _, n := range s.nodes {
 		v, err := n.Do("KEYS", "*")
@@ -235,7 +245,11 @@ func (s *site) keys() (all []string) {
 			s.t.Fatal(err)
 		}
 		for _, k := range v.([]any) {
-			all = append(all, k.(string))
+			switch k {
+			case "sessionring:mark", "sessionring:lease", "sessionring:rings":
+			default:
+				all = append(all, k.(string))
+			}
 		}
 	}
 	return all
