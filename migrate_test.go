@@ -24,29 +24,19 @@ func fillSessions(t *testing.T, c *Client, n int) []string {
 	return ids
 }
 
-func openT(t *testing.T, savePath string, opts ...Option) *Client {
-	t.Helper()
-	c, err := Open(savePath, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
-}
-
 // What plan says is what migrate does: the same sessions, one copy each.
 func TestPlanPredictsMigrate(t *testing.T) {
 	nodes := redistest.Nodes(t, 4)
 	ctx := context.Background()
 	before, after := redistest.SavePath(nodes[:3], "copies=1"), redistest.SavePath(nodes[1:], "copies=1")
-	c := openT(t, before)
+	c := openTest(t, before)
 	ids := fillSessions(t, c, 600)
 	for _, id := range ids[:10] {
 		if err := c.Delete(ctx, id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m := openT(t, after, WithPrevious(before), WithObserver())
+	m := openTest(t, after, WithPrevious(before), WithObserver())
 	moves := 0
 	for _, id := range ids {
 		if c.Ring().Nodes()[c.Ring().Owner(id)].ID() != m.Ring().Nodes()[m.Ring().Owner(id)].ID() {
@@ -98,7 +88,7 @@ func TestPlanPredictsMigrate(t *testing.T) {
 	if err := nodes[0].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	d := openT(t, after)
+	d := openTest(t, after)
 	for i, id := range ids {
 		data, err := d.Get(ctx, id)
 		if i < 10 {
@@ -126,14 +116,14 @@ func TestMigrateFromPHPLayout(t *testing.T) {
 	nodes := redistest.Nodes(t, 3)
 	ctx := context.Background()
 	php, ring := redistest.SavePath(nodes, "distribution=phpredis"), redistest.SavePath(nodes, "copies=2")
-	p := openT(t, php)
+	p := openTest(t, php)
 	ids := fillSessions(t, p, 200)
-	there := openT(t, ring, WithPrevious(php), WithObserver())
+	there := openTest(t, ring, WithPrevious(php), WithObserver())
 	res, err := there.Migrate(ctx, MigrateOptions{})
 	if err != nil || res.Failed != 0 || res.Scanned != 200 {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	r := openT(t, ring)
+	r := openTest(t, ring)
 	for _, id := range ids {
 		if data, err := r.Get(ctx, id); err != nil || string(data) != id {
 			t.Fatalf("on the ring: %q, %v", data, err)
@@ -142,7 +132,7 @@ func TestMigrateFromPHPLayout(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	back := openT(t, php, WithPrevious(ring), WithObserver())
+	back := openTest(t, php, WithPrevious(ring), WithObserver())
 	if res, err = back.Migrate(ctx, MigrateOptions{}); err != nil || res.Failed != 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}

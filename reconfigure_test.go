@@ -56,8 +56,8 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 				ctx := context.Background()
 				before := redistest.SavePath(nodes[:3], "distribution="+change.from)
 				after := redistest.SavePath(nodes[2:], "distribution="+change.to)
-				x := openT(t, before, WithCopies(copies), shortSilence)
-				y := openT(t, before, WithCopies(copies), shortSilence)
+				x := openTest(t, before, WithCopies(copies), shortSilence)
+				y := openTest(t, before, WithCopies(copies), shortSilence)
 				ids := make([]string, 120)
 				for i := range ids {
 					ids[i] = fmt.Sprintf("%04dsess%024d", i*7919%10000, i)
@@ -121,7 +121,7 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 // What moves nothing: another order, timeout or password.
 func TestReconfigureWithoutMove(t *testing.T) {
 	nodes := redistest.Nodes(t, 2)
-	c := openT(t, redistest.SavePath(nodes))
+	c := openTest(t, redistest.SavePath(nodes))
 	ctx := context.Background()
 	if err := c.Set(ctx, "abcdefgh", []byte("here")); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestReconfigureWithoutMove(t *testing.T) {
 // Node lists of 1 to 8 nodes in a loop, a node flapping, many workers: no failed operation, nothing lost.
 func TestReconfigureUnderLoad(t *testing.T) {
 	nodes := redistest.Nodes(t, 8)
-	c := openT(t, redistest.SavePath(nodes[:3]), WithDeadline(20*time.Second), shortSilence)
+	c := openTest(t, redistest.SavePath(nodes[:3]), WithDeadline(20*time.Second), shortSilence)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var wg sync.WaitGroup
