@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,6 +20,15 @@ import (
 
 // TestMain makes sure that no test of this package left a goroutine behind: every Client was closed, so none may.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if _, err := redistest.FindBinary(""); err != nil && os.Getenv("SESSIONRING_REQUIRE") != "1" {
+		// An example cannot skip itself as a test does.
+		skip := "^Example($|Client|SetOptions|WithDistribution)"
+		if s := flag.Lookup("test.skip").Value.String(); s != "" {
+			skip = s + "|" + skip
+		}
+		_ = flag.Set("test.skip", skip)
+	}
 	code := m.Run()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
