@@ -2,8 +2,10 @@ package websession
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/sessionring/sessionring/phpsession"
 )
@@ -131,4 +133,17 @@ func (s *Session) EditPHP(edit func(*phpsession.Session) error) error {
 		}
 		return nil
 	})
+}
+
+// warn tells the log of what PHP's decoder passes over in silence, when it is about to be lost by writing the
+// session anew: bytes behind the end, keys that occur twice.
+func (s *Session) warn(ctx context.Context) {
+	p, ok := s.values.(*phpValues)
+	if !ok {
+		return
+	}
+	for _, w := range p.tree.Warnings() {
+		s.m.opt.Logger.LogAttrs(ctx, slog.LevelWarn, "session holds what writing it anew does not keep, as in PHP",
+			slog.String("sid", masked(s.id)), slog.Int("offset", w.Offset), slog.String("what", w.Msg))
+	}
 }

@@ -104,7 +104,7 @@ func (c *Cookie) complete(php bool) error {
 	return nil
 }
 
-// make returns the cookie for a response to r; id "" expires it.
+// makeCookie returns the cookie for a response to r; id "" expires it.
 func (m *Manager) makeCookie(secure bool, id string) *http.Cookie {
 	c := m.opt.Cookie
 	out := &http.Cookie{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -176,5 +177,58 @@ func TestEmptyPHPSession(t *testing.T) {
 	b.get("/clear")
 	if data, err := st.client.Get(ctx, "emptysessionofphp"); err != nil || len(data) != 0 {
 		t.Errorf("a cleared session is stored as %q, %v", data, err)
+	}
+}
+
+// Case trailing-garbage: what PHP accepts is accepted, and nothing is shortened without a word.
+func TestTrailingGarbage(t *testing.T) {
+	logged := &syncBuffer{}
+	st := newSite(t, 1, "distribution=phpredis", Options{Codec: PHP(phpsession.PHPSerialize), Logger: slog.New(slog.NewTextHandler(logged, nil))},
+		wrapped(map[string]http.HandlerFunc{"/": counter, "/look": func(w http.ResponseWriter, r *http.Request) {
+			n, err := Value[int](Get(r), "visits")
+			fmt.Fprint(w, n, err)
+		}}))
+	ctx := context.Background()
+	const id, data = "withtrailinggarbage", `a:1:{s:6:"visits";i:1;}junk`
+	if err := st.client.Set(ctx, id, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	b := st.browser()
+	b.setCookie("PHPSESSID", id)
+	if got := b.get("/look"); got != "1 <nil>" {
+		t.Errorf("read %s", got)
+	}
+	if got, _ := st.client.Get(ctx, id); string(got) != data {
+		t.Errorf("a read changed the bytes to %s", got)
+	}
+	if got := b.get("/"); got != "2" || !strings.Contains(logged.String(), "offset=23") || strings.Contains(logged.String(), id) {
+		t.Errorf("visit %s; log: %s", got, logged)
+	}
+}
+
+// Case read-with-the-wrong-serializer.
+func TestWrongSerializerIsNamed(t *testing.T) {
+	st := newSite(t, 1, "distribution=phpredis", Options{Codec: PHP(phpsession.PHP)}, wrapped(map[string]http.HandlerFunc{"/": counter}))
+	ctx := context.Background()
+	for looks, data := range map[phpsession.Handler]string{
+		phpsession.Igbinary:     "\x00\x00\x00\x02\x14\x01\x11\x01a\x06\x07",
+		phpsession.PHPSerialize: `a:1:{s:1:"a";i:7;}`,
+	} {
+		id := "written-by-another-" + string(looks[:3])
+		if err := st.client.Set(ctx, id, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		b := st.browser()
+		b.setCookie("PHPSESSID", id)
+		if resp, _, err := b.try("/"); err != nil || resp.StatusCode != 500 || resp.Header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %v %v", looks, resp, err)
+		}
+		var wrong *phpsession.WrongHandlerError
+		if err := st.events.last("load").Err; !errors.As(err, &wrong) || wrong.LooksLike != looks {
+			t.Errorf("%s: %v", looks, err)
+		}
+		if got, _ := st.client.Get(ctx, id); string(got) != data {
+			t.Errorf("%s: the bytes changed", looks)
+		}
 	}
 }

@@ -443,3 +443,30 @@ func TestWithoutMiddleware(t *testing.T) {
 		t.Error("a session from nowhere has an id")
 	}
 }
+
+func TestSkipAndReadOnlyOptions(t *testing.T) {
+	st := newSite(t, 1, "", Options{
+		Lock:     LockRequests,
+		Skip:     func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/static/") },
+		ReadOnly: func(r *http.Request) bool { return r.Method == "HEAD" || r.URL.Path == "/look" },
+	}, wrapped(map[string]http.HandlerFunc{"/put": put, "/look": show, "/static/": func(w http.ResponseWriter, r *http.Request) {
+		_, err := Value[int](Get(r), "a")
+		fmt.Fprint(w, err)
+	}}))
+	b := st.browser()
+	b.get("/put?key=a&value=1")
+	n := st.events.count("lock", "")
+	if got := b.get("/static/x"); got != ErrNoSession.Error() {
+		t.Errorf("skipped: %s", got)
+	}
+	if got := b.get("/look?key=a"); got != "1" {
+		t.Errorf("read only: %s", got)
+	}
+	if got := st.events.count("lock", ""); got != n {
+		t.Errorf("%d locks for requests that need none", got-n)
+	}
+	b.get("/put?key=a&value=2")
+	if got := st.events.count("lock", ""); got != n+1 {
+		t.Errorf("%d locks for one change", got-n)
+	}
+}

@@ -85,6 +85,7 @@ func (s *Session) store(ctx context.Context) (merged bool, err error) {
 		s.lockedID = s.id
 		defer s.unlock(ctx)
 	}
+	s.warn(ctx)
 	user, id := s.meta.User, s.id
 	if s.next != "" || id == "" {
 		if s.next == "" {
