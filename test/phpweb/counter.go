@@ -39,3 +39,13 @@ func Counter(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprint(w, visits)
 }
+
+// Pages are Go's half of the application; the manager's Wrap goes around them.
+func Pages() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /counter", Counter)
+	mux.HandleFunc("POST /login", Login)
+	mux.HandleFunc("POST /logout", Logout)
+	mux.HandleFunc("POST /german", German)
+	return mux
+}

@@ -98,10 +98,7 @@ func open(t *testing.T, nodes []*redistest.Server, f form) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pagesOf := http.NewServeMux()
-	for path, page := range map[string]http.HandlerFunc{"/counter": Counter, "/login": Login, "/logout": Logout, "/german": German} {
-		pagesOf.HandleFunc(path, page)
-	}
+	pagesOf := Pages()
 	pagesOf.HandleFunc("/look", func(w http.ResponseWriter, r *http.Request) {
 		if n, found, err := websession.Lookup[int](websession.Get(r), "visits"); err != nil || !found {
 			fmt.Fprint(w, "none")
@@ -146,9 +143,19 @@ func (s *site) browser() *browser {
 	return &browser{s, &http.Client{Jar: jar, Timeout: time.Minute}}
 }
 
-// try opens a page.
+// try opens a page; one with a form, as "/login user=ada", is sent that.
 func (b *browser) try(page string) (body string, cookies []*http.Cookie, err error) {
-	res, err := b.http.Get(b.url + page)
+	method := http.MethodGet
+	page, fields, post := strings.Cut(page, " ")
+	if post {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+page, strings.NewReader(fields))
+	if err != nil {
+		return "", nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	res, err := b.http.Do(req)
 	if err != nil {
 		return "", nil, err
 	}

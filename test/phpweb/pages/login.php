@@ -1,5 +1,5 @@
 <?php
 session_start();
 session_regenerate_id(true); // true: the old session goes
-$_SESSION['user'] = $_GET['user'];
+$_SESSION['user'] = $_POST['user'];
 echo 'welcome';
