@@ -26,12 +26,16 @@ import (
 // DefaultMaxAge is that of gorilla's own stores: 30 days, in seconds.
 const DefaultMaxAge = 86400 * 30
 
+// ErrUnavailable: the nodes could not be asked for the session. It comes with the Client's error. Answer 503, or
+// go on with an empty session that cannot be saved.
+var ErrUnavailable = errors.New("gorillastore: the session could not be loaded")
+
 // Store is a sessions.Store over a Client. It is safe for concurrent use once its fields are set; a session's
 // Values are a plain map, as everywhere in gorilla, so goroutines of one request must take turns.
 //
 // A session is a new one, with IsNew and without an ID, where the cookie names none that is alive: an id that this
 // store did not give out, or that was destroyed, is not taken up. Where the nodes could not be asked, Get and New
-// return the error together with an empty session that Save refuses: the one that may exist is not written over,
+// return ErrUnavailable together with an empty session that Save refuses: the one that may exist is not written over,
 // and the cookie stays as it is. A cookie that does not verify, or data that do not decode, give an error and an
 // empty session that Save stores under a new id.
 type Store struct {
@@ -108,6 +112,7 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 		case absent(err):
 			continue
 		case err != nil:
+			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 			session = s.empty(name)
 			s.known.set(session, origin{err: err})
 			return session, err
@@ -145,7 +150,7 @@ func absent(err error) bool {
 func (s *Store) Save(r *http.Request, w http.ResponseWriter, session *sessions.Session) error {
 	from := s.known.get(session)
 	if from.err != nil {
-		return fmt.Errorf("gorillastore: the session was not loaded, so it is not saved: %w", from.err)
+		return from.err
 	}
 	ctx := context.WithoutCancel(r.Context())
 	if session.Options.MaxAge < 0 {

@@ -338,7 +338,7 @@ func TestStoreAway(t *testing.T) {
 	store := New(client, key)
 	r, w := request(t.Context(), cookie(t, store, "SOMEBODY")), httptest.NewRecorder()
 	session, err := store.Get(r, name)
-	if session == nil || !errors.Is(err, sessionring.ErrNoNode) {
+	if session == nil || !errors.Is(err, sessionring.ErrNoNode) || !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("%v, %v", session, err)
 	}
 	session.Values["basket"] = 1
@@ -347,7 +347,7 @@ func TestStoreAway(t *testing.T) {
 		"regenerating": func() error { return store.Regenerate(r, w, session) },
 		"deleting":     func() error { session.Options.MaxAge = -1; return session.Save(r, w) },
 	} {
-		if err := f(); !errors.Is(err, sessionring.ErrNoNode) {
+		if err := f(); !errors.Is(err, ErrUnavailable) || !errors.Is(err, sessionring.ErrNoNode) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
