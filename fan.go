@@ -31,10 +31,12 @@ type fan struct {
 	touch      time.Duration // extend the lifetime by so much; 0: not
 	halt       bool          // go no further
 	lastResort bool          // owners that are down were asked after all
+	decides    bool          // the first node to answer decides: nobody else is asked while it may still
 	writes     bool          // a returning node that takes the write holds the newest: it counts
 
-	owed []*node // owners that miss this write
-	buf  []byte
+	owed   []*node // owners that miss this write
+	pooled *[]byte // where buf comes from, while run lasts
+	buf    []byte
 
 	// of a write
 	data      []byte
@@ -45,6 +47,7 @@ type fan struct {
 
 	groups2 [2]group
 	tries4  [4]try
+	copies4 [4]copyState
 	prefs   [2][8]int
 }
 
@@ -68,6 +71,7 @@ type try struct {
 	mixed  bool // both layouts are in use
 	counts bool // a read of a returning node does not
 	unsure bool // a suspect, where other copies do as well
+	judged bool // its silence was noted
 	value  bool // asked for the value, not the stamp alone
 	hints  []*node
 	script *script // sent to the node
@@ -91,6 +95,14 @@ var timers = sync.Pool{New: func() any {
 	t.Stop()
 	return t
 }}
+
+// buffers are for encoding: a transport copies what it is given.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 2048)
+	return &b
+}}
+
+const maxPooledBuffer = 64 << 10 // a large session must not stay in memory for ever
 
 // newFan prepares an operation on id.
 func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, *try) ([]byte, int)) *fan {
@@ -191,7 +203,7 @@ func (f *fan) start(g *group) bool {
 	}
 	s := n.health.now()
 	t := try{node: n, view: g.v, php: f.holdsPHP(n), mixed: f.v.mixed, counts: f.writes || s == StateUp || s == StateSuspect,
-		unsure: s == StateSuspect && g.v.copies > 1}
+		unsure: s == StateSuspect && g.v.copies > 1 && !f.decides}
 	if s == StateDown {
 		t.state, t.err = tryFailed, n.health.cause()
 		f.moved = f.moved || owner
@@ -219,21 +231,28 @@ func (f *fan) holdsPHP(n *node) bool {
 // send encodes a try's commands and hands them to its node.
 func (f *fan) send(i int) {
 	t := &f.tries[i]
-	t.hints = t.hints[:0]
+	t.hints, t.judged = t.hints[:0], false
 	buf, want := f.encode(f, t)
 	t.call = &call{op: f.op, node: t.node, want: want, again: t.call != nil, epoch: t.node.health.epoch.Load()}
 	t.state = tryPending
-	f.buf = buf[:0]
-	t.node.pipe.send(t.call, buf)
+	t.node.pipe.send(t.call, buf) // copies buf
+	f.buf = nil
+	if f.pooled != nil && cap(buf) <= maxPooledBuffer {
+		*f.pooled, f.buf = buf[:0], buf[:0]
+	}
 }
 
 // run drives the fan until enough have answered, or nobody else can. It returns nil, or the caller's own
 // context error; what the answers mean is read from f.tries.
 func (f *fan) run(ctx context.Context) error {
 	timer := timers.Get().(*time.Timer)
+	f.pooled = buffers.Get().(*[]byte)
+	f.buf = *f.pooled
 	defer func() {
 		timer.Stop()
 		timers.Put(timer)
+		buffers.Put(f.pooled)
+		f.pooled, f.buf = nil, nil
 	}()
 	for {
 		if f.advance() {
@@ -322,7 +341,7 @@ func (f *fan) nextLook() time.Duration {
 	next := f.until
 	for i := range f.tries {
 		t := &f.tries[i]
-		if t.state == tryPending {
+		if t.state == tryPending && !t.judged {
 			if at := f.c.pulse.since(t.call.sentAt, now).Add(f.wait); at.Before(next) {
 				next = at
 			}
@@ -339,9 +358,16 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		if t.state != tryPending || (!over && now.Sub(f.c.pulse.since(t.call.sentAt, now)) < f.wait) {
 			continue
 		}
-		t.state = tryLate
+		if f.decides && !over {
+			if t.judged {
+				continue
+			}
+			t.judged = true
+		} else {
+			t.state = tryLate
+			f.missed(t)
+		}
 		t.err = t.node.err(f.name, ErrTimeout)
-		f.missed(t)
 		// Nothing at all came back for long enough: the node hangs, and so does whoever else is on this
 		// connection. A caller in a hurry proves nothing by itself, but many of them do.
 		if cn := t.call.conn; cn != nil && now.Sub(f.c.pulse.since(cn.waitingSince(), now)) >= f.proof {
@@ -430,7 +456,7 @@ func (f *fan) settle(i int) {
 		return
 	}
 	t.state = tryFailed
-	t.err = t.node.err(f.name, err)
+	t.err = t.node.failure(f.name, err)
 	f.missed(t)
 	// One copy: a stand-in beside an owner that still serves the old one would go back in time.
 	f.halt = f.halt || (full && f.v.copies < 2)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -49,7 +50,7 @@ func (c *Client) Migrate(ctx context.Context, opt MigrateOptions) (MigrateResult
 	if v.previous == nil {
 		return MigrateResult{}, errors.New("sessionring: there is no previous node list to migrate from (WithPrevious)")
 	}
-	m := &migration{c: c, v: v, dry: opt.DryRun, began: time.Now()}
+	m := &migration{c: c, v: v, dry: opt.DryRun, began: time.Now(), counted: newSeen()}
 	if err := c.awaitNodes(ctx, v); err != nil {
 		return m.result(), err
 	}
@@ -104,6 +105,7 @@ type migration struct {
 	dry                    bool
 	began                  time.Time
 	scanned, moved, failed atomic.Int64
+	counted                seen // a session has copies on several nodes
 }
 
 func (m *migration) result() MigrateResult {
@@ -126,7 +128,7 @@ func (m *migration) move(ctx context.Context) error {
 				scan = m.c.scanValues
 			}
 			seen := newSeen()
-			err := scan(ctx, src, func(ids []string) error { return m.batch(ctx, p, src, seen.fresh(ids)) })
+			err := scan(ctx, src, func(ids []string) error { return m.batch(ctx, src, seen.fresh(ids)) })
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -137,19 +139,18 @@ func (m *migration) move(ctx context.Context) error {
 }
 
 // batch moves the sessions of one batch of a scan of src.
-func (m *migration) batch(ctx context.Context, from *view, src *node, ids []string) error {
+func (m *migration) batch(ctx context.Context, src *node, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	var mine int64
-	counts := map[string]bool{} // each session is counted on its first old owner
-	for _, id := range ids {
-		if from.owners(id)[0] == src {
-			counts[id] = true
-			mine++
-		}
+	first := map[string]bool{}
+	for _, id := range m.counted.fresh(slices.Clone(ids)) {
+		first[id] = true
 	}
-	m.scanned.Add(mine)
+	m.scanned.Add(int64(len(first)))
+	if m.dry {
+		ids = slices.DeleteFunc(ids, func(id string) bool { return !first[id] })
+	}
 	left, err := m.c.unmoved(ctx, m.v, src, ids, true)
 	if err != nil {
 		return err
@@ -172,9 +173,6 @@ func (m *migration) batch(ctx context.Context, from *view, src *node, ids []stri
 			return err
 		case behind:
 			m.moved.Add(1)
-			if !counts[id] {
-				m.scanned.Add(1) // its first owner did not have it
-			}
 		}
 		return nil
 	})

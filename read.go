@@ -237,7 +237,7 @@ func (f *fan) askDowned() bool {
 
 // copies reads what every node that answered holds.
 func (f *fan) copies() ([]copyState, error) {
-	out := make([]copyState, 0, 4)
+	out := f.copies4[:0]
 	var firstErr error
 	for i := range f.tries {
 		if f.tries[i].state != tryAnswered {

@@ -319,6 +319,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	f.encode = func(f *fan, t *try) ([]byte, int) {
 		return f.appendHints(f.appendFenced(f.buf[:0], t, expected), t, 1)
 	}
+	f.decides = true
 	for i := range f.groups {
 		f.groups[i].want = 1
 	}
