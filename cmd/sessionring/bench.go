@@ -35,15 +35,15 @@ type benchCmd struct {
 	ringFlags
 
 	Nodes   int   `placeholder:"N" help:"Start N redis-servers for this bench, 1 to 64, instead of using a save_path."`
-	Weights []int `placeholder:"W,…" help:"Weights of these nodes, in turn (default all 1)."`
+	Weights []int `placeholder:"W" help:"Weights of these nodes, in turn (default all 1)."`
 
 	Mode        string        `enum:"read,write,mixed" default:"mixed" placeholder:"read|write|mixed" help:"What operations do (default ${default})."`
 	Reads       float64       `default:"50" placeholder:"PERCENT" help:"Share of reads in mode mixed (default ${default})."`
 	Touch       bool          `help:"Reads prolong the session, as a web request does."`
 	Sessions    int           `default:"1000" placeholder:"N" help:"How many different sessions (default ${default})."`
 	Size        benchSize     `default:"1KiB" placeholder:"BYTES" help:"Bytes of a session, as 1024, 4KiB or 1MiB (default ${default})."`
-	Concurrency []int         `default:"16" placeholder:"N,…" help:"Operations under way at most (default ${default}). Several values make steps."`
-	Rate        []float64     `default:"0" placeholder:"N,…" help:"Operations a second; 0 is as fast as it goes (default). Several values make steps, a ramp."`
+	Concurrency []int         `default:"16" placeholder:"N" help:"Operations under way at most (default ${default}). Several values make steps."`
+	Rate        []float64     `default:"0" placeholder:"N" help:"Operations a second; 0 is as fast as it goes (default). Several values make steps, a ramp."`
 	Duration    time.Duration `default:"10s" help:"How long each step measures (default ${default})."`
 	Warmup      time.Duration `default:"1s" help:"How long the first step runs before anything is measured (default ${default})."`
 	Clients     int           `default:"1" placeholder:"N" help:"Clients in each process, as of so many application servers; they share the sessions (default ${default})."`
@@ -272,7 +272,7 @@ func (p *benchPlan) takeOver(sp *sessionring.SavePath, ring ringFlags) {
 	}
 	// Long enough for the whole run, so that no session ends during it; short enough to be gone soon by itself
 	// should the run be killed before it has cleaned up.
-	lifetime := benchFillTime + p.warmup.Duration + p.measured + benchVerifyTime + benchCleanTime
+	lifetime := benchFillTime + p.warmup.Duration + p.measured + verifyLimit(p.work.Sessions) + benchCleanTime
 	sp.Settings.Lifetime = lifetime.Round(time.Second)
 }
 
@@ -288,7 +288,7 @@ func (c *benchCmd) jobs(a *app, p *benchPlan) []benchJob {
 			return s
 		}
 		job := benchJob{
-			SavePath: p.path.Reveal(), Lenient: a.Lenient, Deadline: a.Deadline, Clients: c.Clients,
+			SavePath: p.path.Reveal(), Lenient: a.Lenient, Deadline: a.Deadline, Clients: c.Clients, FirstClient: i * c.Clients,
 			Work: work, Warmup: part(p.warmup), Slice: p.slice, Concurrency: min(work.Sessions, 4*runtime.GOMAXPROCS(0)),
 		}
 		for _, s := range p.steps {

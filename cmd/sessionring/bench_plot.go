@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -97,7 +98,7 @@ func writePanels(name string, panels []*plot.Plot) error {
 	area.FillPolygon(paint.White, []vg.Point{{X: 0, Y: 0}, {X: plotWidth, Y: 0}, {X: plotWidth, Y: height}, {X: 0, Y: height}})
 	tiles := draw.Tiles{
 		Rows: len(panels), Cols: 1, PadY: vg.Centimeter * 0.6, PadTop: vg.Centimeter * 0.3,
-		PadBottom: vg.Centimeter * 0.3, PadLeft: vg.Centimeter * 0.4, PadRight: vg.Centimeter * 0.6,
+		PadBottom: vg.Centimeter * 0.3, PadLeft: vg.Centimeter * 0.4, PadRight: vg.Centimeter,
 	}
 	for i, row := range plot.Align(rows, tiles, area) {
 		panels[i].Draw(row[0])
@@ -194,9 +195,10 @@ func throughputPanel(b *benchReport) (*plot.Plot, error) {
 		}
 	}
 	p.X.Min, p.X.Max = 0, b.Seconds
-	p.X.Tick.Marker = secondTicks{}
+	p.X.Tick.Marker = roundTicks(12)
 	p.Y.Max = max(p.Y.Max*1.25, 1) // room for the faults' names
 	p.Y.Min = 0
+	p.Y.Tick.Marker = roundTicks(6)
 	bands(p.Y.Min, p.Y.Max)
 	return p, markFaults(p, b, true)
 }
@@ -223,7 +225,7 @@ func latencyPanel(b *benchReport) (*plot.Plot, error) {
 		}
 	}
 	p.X.Min, p.X.Max = 0, b.Seconds
-	p.X.Tick.Marker = secondTicks{}
+	p.X.Tick.Marker = roundTicks(12)
 	logAxis(&p.Y)
 	bands(p.Y.Min, p.Y.Max)
 	return p, markFaults(p, b, false)
@@ -258,9 +260,19 @@ func addBands(p *plot.Plot, b *benchReport) func(low, high float64) {
 	}
 }
 
-// markFaults draws a line at each fault, with its name.
+// markFaults draws a line at each fault, with its name, and a fine one where a step begins.
 func markFaults(p *plot.Plot, b *benchReport, names bool) error {
 	low, high := p.Y.Min, p.Y.Max
+	at := 0.0
+	for _, s := range b.Steps[:max(0, len(b.Steps)-1)] {
+		at += s.Seconds
+		line, err := plotter.NewLine(plotter.XYs{{X: at, Y: low}, {X: at, Y: high}})
+		if err != nil {
+			return err
+		}
+		line.Color, line.Width = plotGrey, vg.Points(0.6)
+		p.Add(line)
+	}
 	for i, f := range b.Faults {
 		line, err := plotter.NewLine(plotter.XYs{{X: f.At, Y: low}, {X: f.At, Y: high}})
 		if err != nil {
@@ -360,6 +372,7 @@ func stepsPanel(b *benchReport) (*plot.Plot, error) {
 	p.Legend.Left = true
 	p.X.Min = 0
 	p.X.Max *= 1.02
+	p.X.Tick.Marker = roundTicks(10)
 	logAxis(&p.Y)
 	return p, nil
 }
@@ -393,7 +406,10 @@ func (decadeTicks) Ticks(low, high float64) []plot.Tick {
 			}
 			t := plot.Tick{Value: v}
 			if i == 1 || few && (i == 2 || i == 5) {
-				t.Label = fmt.Sprintf("%.4g", v)
+				t.Label = strconv.FormatFloat(v, 'g', 4, 64)
+				if v >= 1 {
+					t.Label = strconv.FormatFloat(v, 'f', 0, 64)
+				}
 			}
 			out = append(out, t)
 		}
@@ -401,21 +417,22 @@ func (decadeTicks) Ticks(low, high float64) []plot.Tick {
 	return out
 }
 
-// secondTicks labels about ten round numbers.
-type secondTicks struct{}
+// roundTicks labels so many round numbers at most.
+type roundTicks int
 
 // Ticks implements plot.Ticker.
-func (secondTicks) Ticks(low, high float64) []plot.Tick {
-	step := math.Pow(10, math.Floor(math.Log10((high-low)/10)))
+func (n roundTicks) Ticks(low, high float64) []plot.Tick {
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/float64(n))))
 	for _, times := range []float64{1, 2, 5, 10} {
-		if (high-low)/(step*times) <= 12 {
+		if (high-low)/(step*times) <= float64(n) {
 			step *= times
 			break
 		}
 	}
+	decimals := max(0, int(-math.Floor(math.Log10(step)+1e-9)))
 	var out []plot.Tick
 	for i := math.Ceil(low / step); i*step <= high*1.0001; i++ {
-		out = append(out, plot.Tick{Value: i * step, Label: fmt.Sprintf("%.4g", i*step)})
+		out = append(out, plot.Tick{Value: i * step, Label: strconv.FormatFloat(i*step, 'f', decimals, 64)})
 	}
 	return out
 }

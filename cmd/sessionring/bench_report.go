@@ -511,7 +511,11 @@ func (a *app) printEvents(b *benchReport) {
 			a.printf("  … and %d more changes of state\n", len(b.Changes)-i)
 			break
 		}
-		a.printf("%8.3f s  %s %s → %s", s.At, s.Node, s.From, s.To)
+		a.printf("%8.3f s  ", s.At)
+		if b.Config.Clients*b.Config.Processes > 1 {
+			a.printf("client %d: ", s.Client)
+		}
+		a.printf("%s %s → %s", s.Node, s.From, s.To)
 		if s.Cause != "" {
 			a.printf(" (%s)", s.Cause)
 		}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"gonum.org/v1/plot"
+
 	"github.com/sessionring/sessionring/internal/load"
 	"github.com/sessionring/sessionring/internal/redistest"
 )
@@ -484,5 +486,54 @@ func TestBenchRecorderMerges(t *testing.T) {
 	h.record(0)
 	if h.TotalCount() != 2 || h.ms(100) < 590_000 {
 		t.Errorf("values beyond the range: %d recorded, longest %v ms", h.TotalCount(), h.ms(100))
+	}
+}
+
+func TestPlotTicks(t *testing.T) {
+	labels := func(ticks []plot.Tick) string {
+		var out []string
+		for _, x := range ticks {
+			if x.Label != "" {
+				out = append(out, x.Label)
+			}
+		}
+		return strings.Join(out, " ")
+	}
+	for _, c := range []struct{ got, want string }{
+		{labels(roundTicks(12).Ticks(0, 12)), "0 1 2 3 4 5 6 7 8 9 10 11 12"},
+		{labels(roundTicks(12).Ticks(0, 0.6)), "0.00 0.05 0.10 0.15 0.20 0.25 0.30 0.35 0.40 0.45 0.50 0.55 0.60"},
+		{labels(roundTicks(6).Ticks(0, 2_400_000)), "0 500000 1000000 1500000 2000000"},
+		{labels(decadeTicks{}.Ticks(0.1, 10_000)), "0.1 1 10 100 1000 10000"},
+		{labels(decadeTicks{}.Ticks(1, 10)), "1 2 5 10"},
+		{labels(percentileTicks{}.Ticks(1, 10_000)), "0 % 50 % 75 % 90 % 99 % 99.9 % 99.99 %"},
+	} {
+		if c.got != c.want {
+			t.Errorf("ticks %s; want %s", c.got, c.want)
+		}
+	}
+}
+
+// A report of nothing, or of next to nothing, is drawn as well.
+func TestPlotOfLittle(t *testing.T) {
+	for ops := range 3 {
+		r := newBenchRecorder([]string{"a"}, 1, func(string) int { return 0 }, time.Second, 1)
+		for range ops {
+			r.record(0, &load.Sample{Ended: time.Microsecond})
+		}
+		r.endStep(load.Step{Concurrency: 1}, load.StepStats{Elapsed: time.Second})
+		sp, err := quietApp().parse("tcp://127.0.0.1:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &benchCmd{Mode: "mixed", Concurrency: []int{1}, Rate: []float64{0}, Clients: 1, Processes: 1}
+		b := newBenchReport(c, &benchPlan{path: sp, slice: time.Second}, r.result(), nil, time.Now(), nil, nil)
+		for _, name := range []string{"a.png", "a.svg"} {
+			name = filepath.Join(t.TempDir(), name)
+			if err := plotReport(name, b); err != nil {
+				t.Errorf("%d operations: %v", ops, err)
+			} else if info, err := os.Stat(name); err != nil || info.Size() == 0 {
+				t.Errorf("%d operations: %v, %v", ops, info, err)
+			}
+		}
 	}
 }

@@ -15,7 +15,8 @@ import (
 
 const (
 	benchMaxChanges = 200              // of node states, of one process
-	benchVerifyTime = 60 * time.Second // for the last look at all sessions
+	benchVerifyTime = time.Minute      // for the last look at all sessions, and
+	benchVerifyEach = time.Millisecond // so much more for each
 	benchVerifyStop = 5 * time.Second  // the same after an interrupt
 )
 
@@ -26,6 +27,7 @@ type benchJob struct {
 	Lenient     bool          `json:"lenient"`
 	Deadline    time.Duration `json:"deadline"`
 	Clients     int           `json:"clients"`
+	FirstClient int           `json:"first_client"` // number of the first of them
 	Work        load.Workload `json:"work"`
 	Warmup      load.Step     `json:"warmup"`
 	Steps       []load.Step   `json:"steps"`
@@ -35,11 +37,12 @@ type benchJob struct {
 
 // benchChange is a change of a node's state in a client's eyes.
 type benchChange struct {
-	At    float64 `json:"at"` // seconds since the measuring began
-	Node  string  `json:"node"`
-	From  string  `json:"from"`
-	To    string  `json:"to"`
-	Cause string  `json:"cause,omitempty"`
+	At     float64 `json:"at"`     // seconds since the measuring began
+	Client int     `json:"client"` // numbered through all processes
+	Node   string  `json:"node"`
+	From   string  `json:"from"`
+	To     string  `json:"to"`
+	Cause  string  `json:"cause,omitempty"`
 }
 
 // benchWorker does one process's job.
@@ -58,17 +61,19 @@ type benchWorker struct {
 
 func newBenchWorker(job benchJob) (*benchWorker, error) {
 	w := &benchWorker{job: job, failures: map[string]int64{}, repairs: map[string]int64{}}
-	opts := []sessionring.Option{sessionring.WithHooks(sessionring.Hooks{
-		StateChange: w.stateChanged, Failure: w.failed, Repair: w.repaired, Operation: w.ended,
-	})}
+	opts := []sessionring.Option{}
 	if job.Lenient {
 		opts = append(opts, sessionring.WithLenient())
 	}
 	if job.Deadline > 0 {
 		opts = append(opts, sessionring.WithDeadline(job.Deadline))
 	}
-	for range job.Clients {
-		c, err := sessionring.Open(job.SavePath, opts...)
+	for i := range job.Clients {
+		hooks := sessionring.WithHooks(sessionring.Hooks{
+			StateChange: func(s sessionring.StateChange) { w.stateChanged(job.FirstClient+i, s) },
+			Failure:     w.failed, Repair: w.repaired, Operation: w.ended,
+		})
+		c, err := sessionring.Open(job.SavePath, append(opts, hooks)...)
 		if err != nil {
 			return nil, errors.Join(err, w.close())
 		}
@@ -133,7 +138,7 @@ func (w *benchWorker) run(ctx context.Context, start time.Time, progress func())
 	out.Changes, out.Failures, out.Repairs, out.Failover = w.changes, w.failures, w.repairs, w.failover
 	w.changes, w.failures, w.repairs = nil, map[string]int64{}, map[string]int64{}
 	w.mu.Unlock()
-	limit := benchVerifyTime
+	limit := verifyLimit(w.job.Work.Sessions)
 	if ctx.Err() != nil {
 		limit = benchVerifyStop
 	}
@@ -142,6 +147,10 @@ func (w *benchWorker) run(ctx context.Context, start time.Time, progress func())
 	out.Final = w.runner.Verify(last, w.job.Concurrency, nil)
 	out.Integrity = w.runner.Integrity()
 	return out, nil
+}
+
+func verifyLimit(sessions int) time.Duration {
+	return benchVerifyTime + time.Duration(sessions)*benchVerifyEach
 }
 
 func (w *benchWorker) recorder() *benchRecorder {
@@ -157,14 +166,14 @@ func (w *benchWorker) recorder() *benchRecorder {
 	return newBenchRecorder(w.runner.IDs(), nodes, owner, w.job.Slice, most)
 }
 
-func (w *benchWorker) stateChanged(s sessionring.StateChange) {
+func (w *benchWorker) stateChanged(client int, s sessionring.StateChange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.begin.IsZero() || len(w.changes) >= benchMaxChanges {
 		return // the first connections are no news
 	}
 	w.changes = append(w.changes, benchChange{
-		At: time.Since(w.begin).Seconds(), Node: s.Node, From: s.From.String(), To: s.To.String(), Cause: wordCause(s.Cause),
+		At: time.Since(w.begin).Seconds(), Client: client, Node: s.Node, From: s.From.String(), To: s.To.String(), Cause: wordCause(s.Cause),
 	})
 }
 
