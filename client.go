@@ -29,6 +29,7 @@ type Client struct {
 
 	changing sync.Mutex  // one Reconfigure at a time
 	draining atomic.Bool // a worker moves sessions from previous lists
+	untidy   atomic.Bool // copies may stand where the list that was let go wanted them
 	drained  drainState
 }
 

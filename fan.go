@@ -394,15 +394,19 @@ func (f *fan) owes(n *node) {
 }
 
 func (f *fan) isOwner(n *node) bool {
+	found := false
+	f.eachOwner(func(o *node) { found = found || o == n })
+	return found
+}
+
+// eachOwner goes over the nodes that should hold the session, by every list in use.
+func (f *fan) eachOwner(each func(*node)) {
 	for i := range f.groups {
 		g := &f.groups[i]
 		for j := 0; j < g.v.copies && j < len(g.list); j++ {
-			if g.v.nodes[g.list[j]] == n {
-				return true
-			}
+			each(g.v.nodes[g.list[j]])
 		}
 	}
-	return false
 }
 
 // collect takes in the calls that ended.

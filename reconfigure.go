@@ -2,6 +2,7 @@ package sessionring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -231,8 +232,18 @@ func (c *Client) startDraining() {
 // drainUntilDone works until there is no list before; true when one was added at the last moment.
 func (c *Client) drainUntilDone() bool {
 	ctx := c.ctx
+	tidied := 0
 	for {
 		v := c.view.Load()
+		if v.previous == nil && c.untidy.Load() {
+			// No hints speak of what was written by the list that was let go.
+			if tidied++; c.tidy(ctx, v) {
+				c.untidy.Store(false)
+			} else if c.pause(ctx, min(time.Minute, time.Duration(tidied)*drainInterval)) != nil {
+				return false
+			}
+			continue
+		}
 		if v.previous == nil {
 			c.draining.Store(false)
 			return c.view.Load().previous != nil && !c.draining.Swap(true)
@@ -246,7 +257,8 @@ func (c *Client) drainUntilDone() bool {
 			c.conf.logger.Warn("draining the previous node list was interrupted", "err", err)
 		}
 		if err == nil && clean && c.alone(v) {
-			c.letGo(ctx, v)
+			c.letGo(v)
+			tidied = 0
 			continue
 		}
 		if c.pause(ctx, drainInterval) != nil {
@@ -269,7 +281,7 @@ func (c *Client) alone(v *view) bool {
 }
 
 // letGo ends the use of the lists before, and removes what is left of sessions on nodes that do not own them.
-func (c *Client) letGo(ctx context.Context, v *view) {
+func (c *Client) letGo(v *view) {
 	c.changing.Lock()
 	if c.view.Load() != v || c.closed.Load() {
 		c.changing.Unlock()
@@ -282,16 +294,19 @@ func (c *Client) letGo(ctx context.Context, v *view) {
 	c.retire(v, &next)
 	c.changing.Unlock()
 	c.conf.logger.Info("previous node list drained", "nodes", len(next.distinct))
-	_ = c.tidy(ctx, &next, &tally{}) // what fails is left to expire
+	c.untidy.Store(true)
 }
 
-// tidy removes copies that their owners surpass from nodes that do not own them.
-func (c *Client) tidy(ctx context.Context, v *view, t *tally) error {
+// tidy removes copies that their owners surpass from nodes that do not own them; true when all were looked at
+// and none is left.
+func (c *Client) tidy(ctx context.Context, v *view) bool {
+	clean := true
 	if !v.stamped {
-		return nil
+		return clean
 	}
 	for _, n := range v.distinct {
 		if n.health.now() == StateDown {
+			clean = false
 			continue
 		}
 		err := c.scanStamps(ctx, n, func(ids []string) error {
@@ -301,16 +316,19 @@ func (c *Client) tidy(ctx context.Context, v *view, t *tally) error {
 					others = append(others, id)
 				}
 			}
-			return c.levelAll(ctx, others, t, func(id string) error {
+			err := c.levelAll(ctx, others, &tally{}, func(id string) error {
 				_, err := c.level(ctx, id, "move", n)
 				return err
 			})
-		})
-		if err != nil {
+			if errors.Is(err, errIncomplete) {
+				clean = false
+				return nil // the rest of the scan all the same
+			}
 			return err
-		}
+		})
+		clean = clean && err == nil
 	}
-	return nil
+	return clean
 }
 
 // drainOnce brings every session of the lists before to its owners. clean: everybody could be asked and

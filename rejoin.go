@@ -319,6 +319,9 @@ func (c *Client) settleHint(ctx context.Context, n, src *node, id string, t *tal
 		}
 		return err
 	}
+	if err != nil && out.whole {
+		return err // every owner has it, but the stand-in copy could not be removed: the hint must stay
+	}
 	if !out.whole {
 		var b []byte
 		want := 0

@@ -142,18 +142,25 @@ func appendScript(b []byte, s *script, t *try, args ...any) []byte {
 	return b
 }
 
-// appendHints leaves word for owners that miss this write on the node that stands in for them: its copy is
-// found, and removed, by the hint beside it. Every stand-in names all owners missing. Where no further node
-// exists an owner carries the hint.
+// appendHints leaves word for owners that miss this write, or may miss it, on the node that stands in for them:
+// its copy is found, and removed, by the hint beside it. Every stand-in names all owners that have not answered.
+// Where no further node exists an owner carries the hint.
 func (f *fan) appendHints(b []byte, t *try, n int) ([]byte, int) {
-	if len(f.owed) == 0 || (f.isOwner(t.node) && len(f.v.distinct) > f.v.copies) {
-		return b, n
-	}
-	for _, owner := range f.owed {
-		if owner == t.node {
-			continue
+	switch {
+	case !f.isOwner(t.node):
+		f.eachOwner(func(owner *node) {
+			if o := f.try(owner); o == nil || o.state != tryAnswered {
+				t.hints = append(t.hints, owner)
+			}
+		})
+	case len(f.v.distinct) <= f.v.copies:
+		for _, owner := range f.owed {
+			if owner != t.node {
+				t.hints = append(t.hints, owner)
+			}
 		}
-		t.hints = append(t.hints, owner)
+	}
+	for _, owner := range t.hints {
 		b = f.c.appendHint(b, t.node, owner, f.id)
 		n += hintReplies
 	}
@@ -205,6 +212,7 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 			took++
 		}
 	}
+	c.leaveHints(f)
 	switch {
 	case dead:
 		if took > 0 {
@@ -218,7 +226,6 @@ func (c *Client) writeOnce(ctx context.Context, f *fan) (refused stamp, err erro
 	case took == 0:
 		return refused, f.unserved()
 	}
-	c.leaveHints(f)
 	return refused, nil
 }
 
