@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -17,12 +18,12 @@ import (
 )
 
 // openShop runs the shop as main does, and returns its address.
-func openShop(t *testing.T, flags ...string) string {
+func openShop(t *testing.T, nodes []*redistest.Server, flags ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	out, stdout := io.Pipe()
 	done := make(chan error, 1)
-	args := append([]string{"-addr", "127.0.0.1:0", "-save-path", redistest.SavePath(redistest.Nodes(t, 3))}, flags...)
+	args := append([]string{"-addr", "127.0.0.1:0", "-save-path", redistest.SavePath(nodes)}, flags...)
 	go func() {
 		err := run(ctx, args, stdout, io.Discard)
 		stdout.CloseWithError(err)
@@ -86,7 +87,7 @@ func cartCount(t *testing.T, b *http.Client, address string) string {
 
 // TestShop walks through the shop without a browser; test/browser does it with one.
 func TestShop(t *testing.T) {
-	address := openShop(t)
+	address := openShop(t, redistest.Nodes(t, 3))
 	b, other := browser(t), browser(t)
 	for _, product := range []string{"teapot", "cup", "cup"} {
 		if status, body := visit(t, b, address+"cart/add", url.Values{"product": {product}}); status != 200 {
@@ -118,7 +119,7 @@ func TestShop(t *testing.T) {
 func TestCartInParallel(t *testing.T) {
 	for _, mode := range []string{"merge", "lock"} {
 		t.Run(mode, func(t *testing.T) {
-			address := openShop(t, "-parallel", mode, "-stock-check", "5ms")
+			address := openShop(t, redistest.Nodes(t, 3), "-parallel", mode, "-stock-check", "5ms")
 			b := browser(t)
 			visit(t, b, address+"cart/add", url.Values{"product": {"cup"}})
 			var wg sync.WaitGroup
@@ -132,6 +133,45 @@ func TestCartInParallel(t *testing.T) {
 			wg.Wait()
 			if n := cartCount(t, b, address); n != "10" {
 				t.Errorf("the cart holds %s of 10", n)
+			}
+		})
+	}
+}
+
+// TestNodeDies kills each node in turn, whatever of the user's sessions and of the list of them it holds: every page
+// still works, and "log out everywhere" still reaches everywhere.
+func TestNodeDies(t *testing.T) {
+	for i := range 3 {
+		t.Run(fmt.Sprint("node ", i), func(t *testing.T) {
+			nodes := redistest.Nodes(t, 3)
+			address := openShop(t, nodes)
+			works := func(b *http.Client, path string, form url.Values) string {
+				t.Helper()
+				status, body := visit(t, b, address+path, form)
+				if status != http.StatusOK {
+					t.Errorf("%s: %d %s", path, status, body)
+				}
+				return body
+			}
+			ada := url.Values{"name": {"ada"}, "password": {"lovelace"}}
+			before, after := browser(t), browser(t)
+			works(before, "cart/add", url.Values{"product": {"cup"}})
+			works(before, "login", ada)
+			if err := nodes[i].Kill(); err != nil {
+				t.Fatal(err)
+			}
+			works(after, "login", ada)
+			if body := works(before, "devices", nil); strings.Count(body, `class="device"`) != 2 {
+				t.Errorf("my devices: %s", body)
+			}
+			if n := cartCount(t, before, address); n != "1" {
+				t.Errorf("the cart holds %s; want 1", n)
+			}
+			works(before, "logout-everywhere", url.Values{})
+			for _, b := range []*http.Client{before, after} {
+				if body := works(b, "", nil); strings.Contains(body, `id="user"`) {
+					t.Error("still logged in after “log out everywhere”")
+				}
 			}
 		})
 	}
