@@ -346,9 +346,6 @@ func (n *node) close() {
 	}
 	n.retired.Store(true)
 	n.pipe.close()
-	if n.rdb != nil {
-		_ = n.rdb.Close()
-	}
 }
 
 // sameSetup reports whether nothing changed that a connection depends on.

@@ -177,7 +177,6 @@ func (c *Client) engineClient(sp *SavePath, n *node, addrs []string) (redis.Univ
 	if err != nil {
 		return nil, err
 	}
-	_ = base.rdb.Close()
 	o := base.options(64)
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return base.connectTo(ctx, network, address) // the engine names its members itself

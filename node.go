@@ -33,7 +33,6 @@ type node struct {
 	scope   string // follows the side keys that are not of one id: which application's they are
 	pipe    transport
 	health  *health
-	rdb     *redis.Client // for what is not the data path: scans, large jobs; dials as the pipe does
 	wg      *sync.WaitGroup
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
 	tls     *tls.Config
@@ -129,7 +128,6 @@ func newNode(cfg Node, conf *config, wg *sync.WaitGroup) (*node, error) {
 		}
 		n.tls = t
 	}
-	n.rdb = redis.NewClient(n.options(16))
 	return n, nil
 }
 
@@ -171,9 +169,7 @@ func (n *node) dial(ctx context.Context) (*dialed, error) {
 	if err != nil {
 		return nil, n.err("connect", plainCause(err))
 	}
-	o := n.options(1)
-	o.Dialer = func(context.Context, string, string) (net.Conn, error) { return nc, nil }
-	client := redis.NewClient(o)
+	client := n.over(nc)
 	conn := client.Conn()
 	release := func() {
 		_ = nc.Close() // first, so that nothing waits on it
@@ -193,6 +189,13 @@ func (n *node) dial(ctx context.Context) (*dialed, error) {
 	}
 	_ = nc.SetDeadline(time.Time{}) // go-redis set one for the handshake
 	return &dialed{nc: nc, release: release, facts: f}, nil
+}
+
+// over is a go-redis client on a connection that was made here.
+func (n *node) over(nc net.Conn) *redis.Client {
+	o := n.options(1)
+	o.Dialer = func(context.Context, string, string) (net.Conn, error) { return nc, nil }
+	return redis.NewClient(o)
 }
 
 // connect dials and, where the entry says so, speaks TLS. The host name is resolved anew each time.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/redis/go-redis/v9"
 )
 
 // How a node that was away becomes whole again.
@@ -25,7 +24,7 @@ import (
 const (
 	leaseTime   = 5 * time.Second
 	leaseRenew  = leaseTime / 3
-	scanCount   = 512
+	scanCount   = "512"
 	levellers   = 32 // sessions brought up to date at the same time
 	hintBatch   = 256
 	lookTimeout = 2 * time.Second
@@ -460,21 +459,25 @@ func (c *Client) scanStamps(ctx context.Context, n *node, batch func(ids []strin
 }
 
 func (c *Client) scan(ctx context.Context, n *node, match string, batch func(keys []string) error) error {
-	for cursor := uint64(0); ; {
-		keys, next, err := n.rdb.Scan(ctx, cursor, match, scanCount).Result()
+	for cursor := "0"; ; {
+		r, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "SCAN", cursor, "MATCH", match, "COUNT", scanCount))
 		if err != nil {
-			var re redis.Error
-			if errors.As(err, &re) {
-				err = redisError{err}
-			}
-			return n.err("scan", plainCause(err))
+			return n.failure("scan", err)
 		}
-		if len(keys) > 0 {
-			if err := batch(keys); err != nil {
+		if len(r) < 3 {
+			return n.err("scan", errProtocol)
+		}
+		cursor = string(r[1].b)
+		if keys := r[3:]; len(keys) > 0 {
+			list := make([]string, len(keys))
+			for i, k := range keys {
+				list[i] = string(k.b)
+			}
+			if err := batch(list); err != nil {
 				return err
 			}
 		}
-		if cursor = next; cursor == 0 {
+		if cursor == "0" {
 			return nil
 		}
 	}

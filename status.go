@@ -80,21 +80,28 @@ type ServerInfo struct {
 func (c *Client) ServerInfo(ctx context.Context, index int) (ServerInfo, error) {
 	v := c.view.Load()
 	var s ServerInfo
-	if index < 0 || index >= len(v.nodes) || v.nodes[index].rdb == nil {
+	if v.engine || index < 0 || index >= len(v.nodes) {
 		return s, errors.New("sessionring: no such node")
 	}
 	n := v.nodes[index]
 	ctx, cancel := context.WithTimeout(ctx, n.handshakeTime())
 	defer cancel()
-	if _, err := n.rdb.Ping(ctx).Result(); err != nil {
+	nc, err := n.connect(ctx)
+	if err != nil {
+		return s, n.err("status", statusCause(err))
+	}
+	client := n.over(nc)
+	defer client.Close()
+	defer nc.Close() // first, so that nothing waits on it
+	if _, err := client.Ping(ctx).Result(); err != nil {
 		return s, n.err("status", statusCause(err))
 	}
 	begun := time.Now()
-	if _, err := n.rdb.Ping(ctx).Result(); err != nil {
+	if _, err := client.Ping(ctx).Result(); err != nil {
 		return s, n.err("status", statusCause(err))
 	}
 	s.Latency = time.Since(begun)
-	text, err := n.rdb.Info(ctx).Result()
+	text, err := client.Info(ctx).Result()
 	if err != nil {
 		return s, n.err("status", statusCause(err))
 	}
@@ -126,10 +133,10 @@ func (c *Client) ServerInfo(ctx context.Context, index int) (ServerInfo, error) 
 			s.ClusterMember = v == "1"
 		}
 	}
-	if save, err := n.rdb.ConfigGet(ctx, "save").Result(); err == nil && save["save"] != "" {
+	if save, err := client.ConfigGet(ctx, "save").Result(); err == nil && save["save"] != "" {
 		s.Persistence = true
 	}
-	s.Keys, err = n.rdb.DBSize(ctx).Result()
+	s.Keys, err = client.DBSize(ctx).Result()
 	if err != nil {
 		return s, n.err("status", statusCause(err))
 	}
@@ -219,7 +226,7 @@ func (c *Client) SessionsOn(ctx context.Context, index int) iter.Seq2[SessionInf
 func (c *Client) list(ctx context.Context, v *view, nodes []*node, yield func(SessionInfo, error) bool) {
 	seen := map[uint64]struct{}{} // hashes: SCAN repeats keys, and copies stand on several nodes
 	for _, n := range nodes {
-		if n.rdb == nil {
+		if v.engine {
 			yield(SessionInfo{}, errors.New("sessionring: sessions of a cluster or sentinel string cannot be listed"))
 			return
 		}
@@ -270,29 +277,22 @@ func (c *Client) describe(ctx context.Context, n *node, keys []string, seen seen
 	if ids = seen.fresh(ids); len(ids) == 0 {
 		return nil, nil
 	}
-	pipe := n.rdb.Pipeline()
-	sizes := make([]*redis.IntCmd, len(ids))
-	ttls := make([]*redis.DurationCmd, len(ids))
-	for i, id := range ids {
-		sizes[i] = pipe.StrLen(ctx, n.key(id))
-		ttls[i] = pipe.PTTL(ctx, n.key(id))
+	var b []byte
+	for _, id := range ids {
+		b = appendCommand(b, "STRLEN", n.key(id))
+		b = appendCommand(b, "PTTL", n.key(id))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		told := false // else it was the connection or its handshake, which go-redis tells the pipeline alone
-		for i := range ids {
-			told = told || sizes[i].Err() != nil || ttls[i].Err() != nil
-		}
-		var re redis.Error
-		if !told || !errors.As(err, &re) {
-			return nil, n.err("list", statusCause(err))
-		}
+	r, err := c.ask(ctx, n, lookTimeout, 2*len(ids), b)
+	if err != nil && len(r) != 2*len(ids) {
+		return nil, n.failure("list", err)
 	}
 	var out []SessionInfo
 	for i, id := range ids {
-		if sizes[i].Err() != nil || ttls[i].Err() != nil || ttls[i].Val() == -2 {
+		size, ttl := r[2*i], r[2*i+1]
+		if size.err != nil || ttl.err != nil || ttl.n == -2 {
 			continue // not a string, or gone meanwhile
 		}
-		out = append(out, SessionInfo{ID: id, Node: n.id, Bytes: sizes[i].Val(), TTL: max(ttls[i].Val(), 0)})
+		out = append(out, SessionInfo{ID: id, Node: n.id, Bytes: size.n, TTL: time.Duration(max(ttl.n, 0)) * time.Millisecond})
 	}
 	return out, nil
 }
