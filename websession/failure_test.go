@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sessionring/sessionring"
@@ -463,5 +464,44 @@ func TestBytes(t *testing.T) {
 	data, err := st.client.Get(context.Background(), b.id())
 	if err != nil || !bytes.HasPrefix(data, []byte(`{"b":[1, 2],"c":"x","_sessionring":{"created":`)) {
 		t.Errorf("stored %s %v", data, err)
+	}
+}
+
+// A node dies under load, and another one hangs: no request fails and every browser's counter goes on.
+func TestNodeDiesNobodyNotices(t *testing.T) {
+	for _, fault := range []string{"kill", "hang"} {
+		st := newSite(t, 3, "", Options{}, wrapped(map[string]http.HandlerFunc{"/": counter, "/login": login}))
+		var browsers []*browser
+		for range 8 {
+			browsers = append(browsers, st.browser())
+		}
+		visits := func(from, to int) *sync.WaitGroup {
+			var wg sync.WaitGroup
+			for _, b := range browsers {
+				wg.Go(func() {
+					for i := from; i <= to; i++ {
+						if got := b.get("/"); got != fmt.Sprint(i) {
+							t.Errorf("%s: visit %d shows %s", fault, i, got)
+							return
+						}
+					}
+					b.get("/login")
+				})
+			}
+			return &wg
+		}
+		visits(1, 10).Wait()
+		under := visits(11, 60)
+		var err error
+		if fault == "kill" {
+			err = st.nodes[1].Kill()
+		} else {
+			err = st.nodes[1].Pause()
+		}
+		under.Wait()
+		if err = errors.Join(err, st.nodes[1].Resume()); err != nil && fault == "hang" {
+			t.Error(err)
+		}
+		visits(61, 65).Wait()
 	}
 }
