@@ -27,6 +27,7 @@ func (b *tab) owner() int {
 // TestDemo does what the demo is for: the nodes are killed, hung and revived by the page's own buttons, and the
 // counter goes on.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	findChromium(t)
 	redistest.FindOrSkip(t)
 	line := start(t, build(t, filepath.Join(root(t), "cmd/sessionring")), "demo", "--json", "--addr", "127.0.0.1:0", "--nodes", fmt.Sprint(demoNodes))

@@ -23,6 +23,7 @@ type site struct {
 
 // TestShop opens the example shop in several ways.
 func TestShop(t *testing.T) {
+	t.Parallel()
 	findChromium(t)
 	redistest.FindOrSkip(t)
 	program := build(t, filepath.Join(root(t), "examples/shop"))
