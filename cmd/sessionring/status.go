@@ -154,7 +154,8 @@ func (a *app) survey(ctx context.Context, client *sessionring.Client, counting b
 			n := reports[i]
 			n.info, n.infoErr = client.ServerInfo(ctx, i)
 			n.latency = n.info.Latency
-			if counting && n.infoErr == nil {
+			unfit := n.info.Role == "slave" || n.info.ClusterMember // no session is served from there
+			if counting && n.infoErr == nil && !unfit {
 				n.tally, n.infoErr = countSessions(ctx, client, i, bar)
 			}
 		})
