@@ -187,7 +187,7 @@ func judge(err error) verdict {
 	var re replyError
 	var rd redisError
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errBusy):
 		return verdictFine
 	case errors.As(err, &re):
 		return judgeReply(string(re))
@@ -222,6 +222,9 @@ var errPlainConflict = errors.New("digest differs")
 
 // errConnBroken: the connection ended while a call was on it; the node itself may be well.
 var errConnBroken = errors.New("connection closed by the node")
+
+// errBusy: answers flow, but this one is not there yet. The node lives.
+var errBusy = fmt.Errorf("%w: the connection is busy with other answers", ErrTimeout)
 
 // permanent reports whether waiting will not mend the node: somebody must change a setting.
 func permanent(err error) bool {

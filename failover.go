@@ -244,7 +244,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 			}
 		case StateSuspect:
 			epoch, begun := h.epoch.Load(), time.Now()
-			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil {
+			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
 				h.succeeded(epoch)
 			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
 				h.unreachable(n.err("probe", err))
@@ -328,10 +328,14 @@ func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int,
 		select {
 		case <-o.wake:
 		case <-ctx.Done():
-			if k.conn != nil && k.conn.silentSince(k.sentAt) {
+			switch {
+			case k.conn == nil:
+				return nil, ErrTimeout
+			case k.conn.silentSince(k.sentAt):
 				n.pipe.drop(ErrTimeout)
+				return nil, ErrTimeout
 			}
-			return nil, ErrTimeout
+			return nil, errBusy
 		}
 		switch {
 		case k.err == nil:
