@@ -105,10 +105,20 @@ func (b *demoBrowser) visit() (status int, counter string) {
 	return status, m[1]
 }
 
+// wantVisit visits and checks the number. On a machine so busy that a healthy node does not answer for a while the
+// page may say, beside the node that was taken away, that both owners are: then nothing was counted.
 func (b *demoBrowser) wantVisit(counter int) {
 	b.t.Helper()
-	if status, got := b.visit(); status != http.StatusOK || got != fmt.Sprint(counter) {
-		b.t.Fatalf("the page shows %s (%d); want %d", got, status, counter)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		status, body := b.request("GET", "/")
+		m := counterText.FindStringSubmatch(body)
+		switch {
+		case m != nil && status == http.StatusOK && m[1] == fmt.Sprint(counter):
+			return
+		case status == http.StatusServiceUnavailable && strings.Contains(body, "nothing was counted") && time.Now().Before(end):
+			continue
+		}
+		b.t.Fatalf("the page shows %v (%d); want %d", m, status, counter)
 	}
 }
 
