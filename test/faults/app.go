@@ -97,11 +97,12 @@ type Pass struct {
 
 // View is a client's view of its nodes, and what happened in it since it began.
 type View struct {
-	Nodes   []NodeView
-	Events  []Event
-	Passes  []Pass
-	Repairs map[string]int // copies written, by reason
-	Errors  map[string]int // of operations, by text
+	Draining bool // sessions are still being moved from a node list that was in use before
+	Nodes    []NodeView
+	Events   []Event
+	Passes   []Pass
+	Repairs  map[string]int // copies written, by reason
+	Errors   map[string]int // of operations, by text
 }
 
 // localApp is an application server within this process.
@@ -212,6 +213,7 @@ func (a *localApp) watchPasses(ctx context.Context) {
 
 func (a *localApp) View() (View, error) {
 	var v View
+	v.Draining, _ = a.client.Draining()
 	for _, n := range a.client.Nodes() {
 		x := NodeView{Node: n.Node, State: n.State.String(), Debt: n.Debt}
 		if n.LastErr != nil {

@@ -85,6 +85,7 @@ type Verdict struct {
 	Resurrected int // operations that found a destroyed session alive
 	Foreign     int // reads of another session's data, of data that nobody wrote, or of a write not yet begun
 	Examples    []string
+	Sessions    []int64 // those of the examples
 }
 
 // Wrong counts all that breaks a promise under any rules.
@@ -97,10 +98,12 @@ func (v Verdict) String() string {
 
 const maxExamples = 12
 
-func (v *Verdict) blame(counter *int, format string, args ...any) {
+// blame counts what is wrong with an operation.
+func (v *Verdict) blame(counter *int, o Op, format string, args ...any) {
 	*counter++
 	if len(v.Examples) < maxExamples {
-		v.Examples = append(v.Examples, fmt.Sprintf(format, args...))
+		v.Examples = append(v.Examples, o.String()+": "+fmt.Sprintf(format, args...))
+		v.Sessions = append(v.Sessions, o.Session)
 	}
 }
 
@@ -182,7 +185,7 @@ func (v *Verdict) checkForeign(ops []Op) {
 	}
 	for _, o := range ops {
 		if o.Kind == Touch && o.Outcome == OK && first > o.Return {
-			v.blame(&v.Foreign, "foreign: %v: nobody had written to this session", o)
+			v.blame(&v.Foreign, o, "foreign: nobody had written to this session")
 		}
 		if o.Kind != Get || o.Outcome != OK {
 			continue
@@ -190,11 +193,11 @@ func (v *Verdict) checkForeign(ops []Op) {
 		at, written := called[o.Value]
 		switch {
 		case o.Foreign || !written:
-			v.blame(&v.Foreign, "foreign: %v: nobody wrote that to this session", o)
+			v.blame(&v.Foreign, o, "foreign: nobody wrote that to this session")
 		case refused[o.Value]:
-			v.blame(&v.Resurrected, "resurrected: %v: that write was refused, the session being destroyed", o)
+			v.blame(&v.Resurrected, o, "resurrected: that write was refused, the session being destroyed")
 		case at > o.Return:
-			v.blame(&v.Foreign, "foreign: %v: written only at %.3f s", o, time.Duration(at).Seconds())
+			v.blame(&v.Foreign, o, "foreign: written only at %.3f s", time.Duration(at).Seconds())
 		}
 	}
 }
@@ -253,9 +256,9 @@ func (v *Verdict) checkAbsence(ops []Op, rules Rules) (deadBy, deletion int64) {
 		case o.Outcome == Destroyed && firstDelete <= o.Return:
 			deadBy = min(deadBy, o.Return)
 		case o.Outcome == Destroyed:
-			v.blame(&v.Lost, "lost: %v: nobody had deleted it", o)
+			v.blame(&v.Lost, o, "lost: nobody had deleted it")
 		case o.Outcome == Away && firstAlive < o.Call && firstDelete > o.Return:
-			v.Hidden++
+			v.blame(&v.Hidden, o, "hidden: it was alive at %.3f s", time.Duration(firstAlive).Seconds())
 		case o.Outcome != Absent || firstAlive >= o.Call:
 			// It may not have been written yet.
 		case rules.MayVanish:
@@ -263,7 +266,7 @@ func (v *Verdict) checkAbsence(ops []Op, rules Rules) (deadBy, deletion int64) {
 		case firstDelete <= o.Return:
 			deadBy = min(deadBy, o.Return)
 		default:
-			v.blame(&v.Lost, "lost: %v: it was alive at %.3f s, and nobody deleted it", o, time.Duration(firstAlive).Seconds())
+			v.blame(&v.Lost, o, "lost: it was alive at %.3f s, and nobody deleted it", time.Duration(firstAlive).Seconds())
 		}
 	}
 	deletion = firstDelete
@@ -287,7 +290,7 @@ func (v *Verdict) checkResurrection(ops []Op, zones map[uint64]*zone, rules Rule
 				continue
 			}
 		}
-		v.blame(&v.Resurrected, "resurrected: %v: it was destroyed by %.3f s", o, time.Duration(deadBy).Seconds())
+		v.blame(&v.Resurrected, o, "resurrected: it was destroyed by %.3f s", time.Duration(deadBy).Seconds())
 	}
 }
 
@@ -331,7 +334,7 @@ func (v *Verdict) checkStale(ops []Op, zones map[uint64]*zone) {
 				newer = second
 			}
 			if newer != nil && newer.lastCall > z.there {
-				v.blame(&v.Stale, "stale: %v, which had been there by %.3f s; then came %v, there by %.3f s", o,
+				v.blame(&v.Stale, o, "stale: that had been there by %.3f s; then came %v, there by %.3f s",
 					time.Duration(z.there).Seconds(), newer.write, time.Duration(newer.there).Seconds())
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,10 @@ type row struct {
 	play func(r *run)
 	// apart: the clients are processes of their own.
 	apart bool
+	// lists: a spare node runs that the clients do not know at first.
+	lists bool
+	// slow: nodes are brought up to date at a low rate.
+	slow bool
 	// loses: with one copy, sessions are lost for good.
 	loses bool
 	// fails: operations may fail, with ErrNoNode alone.
@@ -37,12 +42,15 @@ var rows = []row{
 	{name: "partition", play: partitioned, apart: true},
 	{name: "late-writes", play: lateWrites, apart: true},
 	{name: "clocks", play: clocks, apart: true},
+	{name: "one-rejoins", play: oneRejoins, slow: true, copies: 2},
+	{name: "node-lists", play: nodeLists, lists: true},
 }
 
 // TestMatrix plays every fault with one and with two copies. By default each is tried with one of the shapes, so that
 // all shapes have their turn; SESSIONRING_FULL=1 tries every fault with every shape.
 func TestMatrix(t *testing.T) {
 	redistest.FindOrSkip(t)
+	t.Parallel()
 	for copies := 1; copies <= 2; copies++ {
 		t.Run(fmt.Sprintf("copies=%d", copies), func(t *testing.T) {
 			for sh, list := range plan(copies) {
@@ -66,6 +74,8 @@ func TestMatrix(t *testing.T) {
 func plan(copies int) map[shape][]row {
 	together := []shape{{nodes: 3, clients: 3}, {nodes: 5, clients: 1}}
 	apart := []shape{{nodes: 3, clients: 3, apart: true}}
+	lists := []shape{{nodes: 3, clients: 3, spare: true}}
+	slow := []shape{{nodes: 3, clients: 3, rejoinRate: 200}}
 	full := env("SESSIONRING_FULL") == "1"
 	if full {
 		together = append(together, shape{nodes: 3, clients: 1}, shape{nodes: 5, clients: 3})
@@ -77,9 +87,17 @@ func plan(copies int) map[shape][]row {
 		if w.copies != 0 && w.copies != copies {
 			continue
 		}
+		if only := env("SESSIONRING_ROW"); only != "" && only != w.name {
+			continue
+		}
 		shapes := together
-		if w.apart {
+		switch {
+		case w.apart:
 			shapes = apart
+		case w.lists:
+			shapes = lists
+		case w.slow:
+			shapes = slow
 		}
 		if !full {
 			shapes = []shape{shapes[turn%len(shapes)]}
@@ -228,7 +246,7 @@ func evicted(r *run) {
 	gone := 0
 	for s := range int64(durable) {
 		id := sessionID(r.load.Space, s)
-		if s%3 != 0 || !slices.Contains(r.ring.Owners(id), r.hit) {
+		if s%3 != 0 || !slices.Contains(r.owners(id), r.hit) {
 			continue
 		}
 		keys := []any{"DEL", "PHPREDIS_SESSION:" + id}
@@ -337,6 +355,77 @@ func clocks(r *run) {
 			}
 		}
 	}
+}
+
+// oneRejoins: of all clients one brings a returning node up to date, and the others wait for it.
+func oneRejoins(r *run) {
+	r.mark("kill -9")
+	r.must(r.node().Kill())
+	r.rest()
+	time.Sleep(500 * time.Millisecond)
+	r.mark("restarted empty")
+	r.must(r.node().RestartEmpty(context.Background()))
+	r.settle(r.t)
+	id := "tcp://" + r.node().Addr()
+	var passes []Pass
+	for _, a := range r.apps {
+		v, err := a.View()
+		r.must(err)
+		for _, p := range v.Passes {
+			if p.Node == id && p.Begun > r.fault {
+				passes = append(passes, p)
+			}
+		}
+	}
+	r.t.Logf("passes over the node: %+v", passes)
+	if len(passes) == 0 {
+		r.t.Error("nobody was seen to bring the node up to date")
+	}
+	for i, p := range passes {
+		for _, q := range passes[:i] {
+			if p.Begun < q.LastRun && q.Begun < p.LastRun {
+				r.t.Errorf("clients %d and %d brought the node up to date at the same time", q.App, p.App)
+			}
+		}
+	}
+}
+
+// nodeLists: a node is added, weights change, a node is taken away, while clients change over one by one.
+func nodeLists(r *run) {
+	first, spare := r.servers[:r.nodes], r.servers[r.nodes]
+	lists := [][]string{nil, nil, nil}
+	for i, n := range append(slices.Clone(first), spare) {
+		lists[0] = append(lists[0], n.SavePath())
+		weight := n.SavePath("weight=" + fmt.Sprint(1+i%2*2))
+		lists[1] = append(lists[1], weight)
+		if i > 0 {
+			lists[2] = append(lists[2], weight)
+		}
+	}
+	for i, what := range []string{"a node is added", "weights change", "a node is taken away"} {
+		path := strings.Join(lists[i], ",")
+		for j, a := range r.apps {
+			r.mark("%s, client %d", what, j)
+			r.must(a.Reconfigure(path))
+			time.Sleep(400 * time.Millisecond)
+			if j == 0 {
+				r.restSome(i)
+			}
+		}
+		r.ring = ringOf(r.t, path, r.copies)
+	}
+	waitUntil(r.t, "all sessions have moved", 3*recovery, func() error {
+		for i, a := range r.apps {
+			v, err := a.View()
+			r.must(err)
+			if v.Draining {
+				return fmt.Errorf("client %d still moves sessions", i)
+			}
+		}
+		return nil
+	})
+	r.mark("the node that was taken away is switched off")
+	r.must(first[0].Kill())
 }
 
 func (r *run) draw() {}

@@ -1,10 +1,14 @@
 package faults
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,15 +23,21 @@ const (
 	// margin is what a busy machine may add to a deadline: operations are only bounded, never timed.
 	margin   = 5 * time.Second
 	lifetime = 1440 * time.Second
-	// recovery bounds how long everything may take to be whole again.
-	recovery = 60 * time.Second
 )
+
+// recovery bounds how long everything may take to be whole again. A broken core is not waited for as long.
+var recovery = envDuration("SESSIONRING_RECOVERY", 60*time.Second)
+
+// tracing has the nodes date what they keep on disk, so that a session's story can be told.
+var tracing = os.Getenv("SESSIONRING_TRACE") == "1"
 
 // shape is what a site consists of.
 type shape struct {
 	nodes, clients, copies int
 	// apart: each client is a process of its own, with a clock of its own and its own way to every node.
 	apart bool
+	// spare: one more node runs that no client knows of at first.
+	spare bool
 	// rejoinRate bounds how fast nodes are brought up to date; 0: the default.
 	rejoinRate int
 }
@@ -36,6 +46,12 @@ func (s shape) String() string {
 	out := fmt.Sprintf("nodes=%d,clients=%d", s.nodes, s.clients)
 	if s.apart {
 		out += ",processes"
+	}
+	if s.spare {
+		out += ",lists"
+	}
+	if s.rejoinRate > 0 {
+		out += ",slow"
 	}
 	return out
 }
@@ -55,8 +71,16 @@ type site struct {
 
 func newSite(t *testing.T, sh shape) *site {
 	t.Helper()
-	s := &site{shape: sh, servers: redistest.Nodes(t, sh.nodes, redistest.Options{AppendOnly: true})}
-	path := redistest.SavePath(s.servers)
+	n := sh.nodes
+	if sh.spare {
+		n++
+	}
+	opts := redistest.Options{AppendOnly: true}
+	if tracing {
+		opts.Config = []string{"aof-timestamp-enabled yes", "auto-aof-rewrite-percentage 0"}
+	}
+	s := &site{shape: sh, servers: redistest.Nodes(t, n, opts)}
+	path := redistest.SavePath(s.servers[:sh.nodes])
 	s.ring = ringOf(t, path, sh.copies)
 	for i := range sh.clients {
 		conf := AppConfig{Index: i, SavePath: path, Copies: sh.copies, Deadline: deadline, Lifetime: lifetime, RejoinRate: sh.rejoinRate}
@@ -100,6 +124,16 @@ func ringOf(t *testing.T, path string, copies int) *sessionring.Ring {
 		t.Fatal(err)
 	}
 	return ring
+}
+
+// owners are the servers that should hold a session, the first owner first.
+func (s *site) owners(id string) []int {
+	var out []int
+	nodes := s.ring.Nodes()
+	for _, o := range s.ring.Owners(id) {
+		out = append(out, slices.IndexFunc(s.servers, func(n *redistest.Server) bool { return n.Addr() == nodes[o].Address }))
+	}
+	return out
 }
 
 // settle waits until every client trusts every node and no session waits for a copy.
@@ -257,6 +291,15 @@ func (r *run) rest() {
 	r.spread(Delete, destroyed)
 }
 
+// restSome does the same with a part of them, so that it can be done several times.
+func (r *run) restSome(part int) {
+	r.t.Helper()
+	lo := coldBase + int64(part*12)
+	r.spread(Set, []int64{lo, lo + 1, lo + 2, lo + 3, coldBase + r.cold, coldBase + r.cold + 1})
+	r.cold += 2
+	r.spread(Delete, []int64{lo + 4, lo + 5, lo + 6, lo + 7})
+}
+
 // sessions are all that were ever used in this run.
 func (r *run) sessions() []int64 {
 	var out []int64
@@ -383,15 +426,33 @@ func (r *run) judge() {
 		}
 	}
 	if v.Hidden > 0 && !one && !w.fails {
-		t.Errorf("%d reads did not find a session that had an owner left", v.Hidden)
+		t.Errorf("%d reads did not find a session that had an owner left\n%s", v.Hidden, strings.Join(v.Examples, "\n"))
+		r.trace(v)
 	}
 	if took := time.Duration(longest.Return - longest.Call); took > deadline+margin {
 		t.Errorf("an operation took %v, its deadline being %v: %v", took, deadline, longest)
 	}
 }
 
-// trace shows what clients thought of the nodes, for whoever has to find out.
+// trace shows what clients thought of the nodes, and what was done to a session, for whoever has to find out.
 func (r *run) trace(v Verdict) {
+	for i, session := range v.Sessions {
+		if slices.Contains(v.Sessions[:i], session) || i > 2 {
+			continue
+		}
+		r.t.Logf("session %d lives on %v", session, r.owners(sessionID(r.load.Space, session)))
+		var story []Op
+		for _, o := range r.ops {
+			if o.Session == session {
+				story = append(story, o)
+			}
+		}
+		slices.SortFunc(story, func(a, b Op) int { return cmp.Compare(a.Call, b.Call) })
+		for _, o := range story {
+			r.t.Log("  ", o)
+		}
+		r.tell(session)
+	}
 	for i, m := range r.marks {
 		r.t.Logf("mark %d: %.3f s %s", i, time.Duration(m.At).Seconds(), m.Text)
 	}
@@ -418,7 +479,7 @@ func (r *run) inspect(sessions []int64) map[int64]held {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for _, s := range sessions {
-		out[s] = held{make([]string, r.nodes), make([]string, r.nodes)}
+		out[s] = held{make([]string, len(r.servers)), make([]string, len(r.servers))}
 	}
 	for i, n := range r.servers {
 		if n.State() != redistest.Running {
@@ -444,13 +505,19 @@ func (r *run) inspect(sessions []int64) map[int64]held {
 func (r *run) checkCopies() {
 	r.t.Helper()
 	sessions := r.sessions()
+	last := int64(-1)
+	defer func() {
+		if r.t.Failed() {
+			r.tell(last)
+		}
+	}()
 	waitUntil(r.t, "every session has its copies on its owners and nowhere else", recovery, func() error {
 		missing, behind, strays := 0, 0, 0
-		examples := map[string]string{}
+		examples, kinds := map[string]string{}, map[string]int{}
 		for s, h := range r.inspect(sessions) {
 			id := sessionID(r.load.Space, s)
-			owners := r.ring.Owners(id)
-			newest := slices.Max(h.stamps)
+			owners := r.owners(id)
+			newest := newestOf(h.stamps)
 			if newest == "" {
 				continue
 			}
@@ -464,27 +531,119 @@ func (r *run) checkCopies() {
 				case h.stamps[i] == "":
 					kind = "missing"
 					missing++
+				case strings.HasSuffix(newest, "d") && strings.HasSuffix(h.stamps[i], "d"):
+					// Destroyed twice: as good as once.
 				case h.stamps[i] != newest || h.values[i] != h.values[owners[0]]:
 					kind = "behind"
 					behind++
 				}
 				if kind != "" {
+					kinds[fmt.Sprint(kind, " at ", i)]++
+					last = s
 					examples[kind] = fmt.Sprintf("session %d, owners %v: stamps %q", s, owners, h.stamps)
 				}
 			}
 		}
-		if missing+behind+strays > 0 {
-			return fmt.Errorf("%d copies are missing, %d are behind, %d stand where no owner is; for example %v", missing, behind, strays, examples)
-		}
-		for i, n := range r.servers {
+		hints := map[string]any{}
+		for _, n := range r.servers {
+			if n.State() != redistest.Running {
+				continue
+			}
 			keys, err := n.Do("KEYS", "sessionring:h:*")
 			r.must(err)
-			if list := keys.([]any); len(list) > 0 {
-				return fmt.Errorf("node %d holds hints: %v", i, list)
+			for _, k := range keys.([]any) {
+				hints[fmt.Sprint(k, " at ", n.Addr())], err = n.Do("SMEMBERS", k)
+				r.must(err)
 			}
 		}
-		return nil
+		if missing+behind+strays+len(hints) == 0 {
+			return nil
+		}
+		draining := ""
+		for i, a := range r.apps {
+			v, err := a.View()
+			r.must(err)
+			if v.Draining {
+				draining += fmt.Sprint(" client ", i)
+			}
+		}
+		return fmt.Errorf("%d copies are missing, %d are behind, %d stand where no owner is (%v); for example %v; hints %v; draining:%s", missing, behind, strays, kinds, examples, hints, draining)
 	})
 }
 
+// tell shows what was changed of a session on the nodes, by their append-only files, as far as these go back.
+func (r *run) tell(session int64) {
+	if !tracing || session < 0 {
+		return
+	}
+	id := sessionID(r.load.Space, session)
+	for i, n := range r.servers {
+		got, err := n.Do("CONFIG", "GET", "dir")
+		if err != nil {
+			continue
+		}
+		files, _ := filepath.Glob(filepath.Join(got.([]any)[1].(string), "appendonlydir", "*.incr.aof"))
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			r.must(err)
+			at := ""
+			for len(data) > 0 {
+				var args []string
+				if args, data = nextCommand(data); args == nil {
+					at = strings.TrimSpace(string(data[:bytes.IndexByte(data, '\n')]))
+					data = data[bytes.IndexByte(data, '\n')+1:]
+				} else if slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, id) }) {
+					for j := range args {
+						args[j] = args[j][:min(len(args[j]), 60)]
+					}
+					r.t.Logf("node %d %s: %q", i, at, args)
+				}
+			}
+		}
+	}
+}
+
+// nextCommand takes one command off an append-only file; nil where something else comes first.
+func nextCommand(data []byte) (args []string, rest []byte) {
+	line := func() string {
+		i := bytes.IndexByte(data, '\n')
+		s := string(bytes.TrimSpace(data[:i]))
+		data = data[i+1:]
+		return s
+	}
+	if data[0] != '*' {
+		return nil, data
+	}
+	n, _ := strconv.Atoi(line()[1:])
+	for range n {
+		size, _ := strconv.Atoi(line()[1:])
+		args = append(args, string(data[:size]))
+		data = data[size+2:]
+	}
+	return args, data
+}
+
+// newestOf is the stamp that wins: a tombstone, else the greatest.
+func newestOf(stamps []string) string {
+	best := ""
+	for _, s := range stamps {
+		dead, bestDead := strings.HasSuffix(s, "d"), strings.HasSuffix(best, "d")
+		if dead != bestDead && s != "" && best != "" {
+			if dead {
+				best = s
+			}
+			continue
+		}
+		best = max(best, s)
+	}
+	return best
+}
+
 func env(name string) string { return os.Getenv(name) }
+
+func envDuration(name string, def time.Duration) time.Duration {
+	if d, err := time.ParseDuration(env(name)); err == nil {
+		return d
+	}
+	return def
+}
