@@ -47,7 +47,7 @@ bench-peers: ## a session request against other Go clients and session stores, i
 	cd test && $(GO) run ./peers
 
 figures: ## redraw the pictures of the docs
-	cd test && SESSIONRING_FIGURES=$(CURDIR)/docs/figures SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 30m ./faults
+	cd test && SESSIONRING_FIGURES=$(CURDIR)/docs/figures SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 30m ./faults ./browser
 
 CHAOS ?= 1h
 chaos: ## a random schedule of faults for CHAOS, with a printed seed

@@ -269,7 +269,7 @@ func (c *Client) describe(ctx context.Context, n *node, keys []string, seen seen
 	var ids []string
 	for _, k := range keys {
 		id := k[len(n.cfg.Prefix):]
-		if !isSessionKey(k, id) {
+		if !isSessionKey(k, id) || id[0] == '~' { // websession keeps its records of users under ~
 			continue
 		}
 		ids = append(ids, id)

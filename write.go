@@ -348,6 +348,11 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	_ = c.ended(f, nil)
 	rest := c.newFan(ctx, "set", id, encodeWrite)
 	rest.continues(f)
+	for _, t := range f.tries { // who decided has it
+		if t.state == tryAnswered {
+			rest.tries = append(rest.tries, t)
+		}
+	}
 	rest.prepareWrite(data, ttl, version, opt)
 	refused, err = c.writeOnce(ctx, rest)
 	if err == nil && refused.version != "" {
