@@ -88,8 +88,8 @@ func (c *Client) Lock(ctx context.Context, id string) (*Lock, error) {
 	wait, cancel := context.WithTimeout(ctx, c.conf.lockWait)
 	defer cancel()
 	l, err := c.lock(wait, id)
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-		err = ErrLockHeld
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, ErrNoNode) {
+		err = ErrLockHeld // the wait's own end; ErrNoNode may hold timeouts of connecting
 	}
 	if c.conf.hooks.Operation != nil {
 		c.conf.hooks.Operation(Operation{Name: "lock", Err: err, Duration: time.Since(start)})
