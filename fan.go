@@ -31,7 +31,7 @@ type fan struct {
 	touch      time.Duration // extend the lifetime by so much; 0: not
 	halt       bool          // go no further
 	lastResort bool          // owners that are down were asked after all
-	decides    bool          // the first node to answer decides: nobody else is asked while it may still
+	decides    bool          // whoever was asked is waited for until the deadline
 	writes     bool          // a returning node that takes the write holds the newest: it counts
 
 	owed   []*node // owners that miss this write

@@ -193,7 +193,11 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 			}
 			continue
 		}
-		// A miss. It is believed at once only if everybody who should know was asked and nothing looks lost.
+		// A miss. It is believed at once only if everybody who should know was asked and nothing looks lost; an
+		// owner that is merely slow is waited for.
+		if f.waitForLate() {
+			continue
+		}
 		away := f.away()
 		if !widened && (len(away) > 0 || anyLost(copies)) && f.widen(len(away)+1) {
 			widened = true
@@ -233,6 +237,20 @@ func (f *fan) askDowned() bool {
 		}
 	}
 	return asked
+}
+
+// waitForLate goes on waiting for owners that kept the operation waiting beyond its patience, once: until they
+// answer, are found to be down, or the deadline.
+func (f *fan) waitForLate() bool {
+	if f.decides {
+		return false
+	}
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryLate && f.isOwner(t.node) {
+			t.state, t.judged, f.decides = tryPending, true, true
+		}
+	}
+	return f.decides
 }
 
 // copies reads what every node that answered holds.

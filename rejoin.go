@@ -244,6 +244,15 @@ func (c *Client) keepLease(ctx context.Context, cancel context.CancelFunc, n *no
 func (c *Client) pass(ctx context.Context, n *node, v *view, m mark, full bool, t *tally) bool {
 	if full {
 		next := mark{runID: n.health.process()}
+		away := 0
+		for _, o := range v.others(n) {
+			if o.health.now() == StateDown {
+				away++
+			}
+		}
+		if v.copies > 1 && away >= v.copies {
+			return false // both copies of a session may be on nodes that cannot be asked: not to be trusted yet
+		}
 		for _, src := range append(v.others(n), n) {
 			if src.health.now() == StateDown {
 				next.absent = append(next.absent, src.id)
