@@ -269,6 +269,11 @@ func (c *Client) raise(ctx context.Context, f *fan, version Version) (overtaken 
 
 // leaveHints sees to it that each owner that missed the write is named on a node that took it.
 func (c *Client) leaveHints(f *fan) {
+	for i := range f.tries { // a suspect that was not waited for may never get it
+		if t := &f.tries[i]; t.state == tryPending {
+			f.missed(t)
+		}
+	}
 	if !f.moved {
 		return
 	}
