@@ -373,19 +373,20 @@ func TestTable(t *testing.T) {
 		all = append(all, r)
 	}
 	var b strings.Builder
-	if err := WriteTable(&b, Report{"one", all}, Report{"two", all[:1]}); err != nil {
+	two := []Result{all[0], {Verdict: Fail, Note: "another"}}
+	if err := WriteTable(&b, Report{"one", all}, Report{"two", two}); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(b.String(), "\n")
 	if lines[0] != "| check | one | two |" || lines[1] != "| --- | --- | --- |" {
 		t.Errorf("%q %q", lines[0], lines[1])
 	}
-	for i, want := range []string{" | **no** (1) | **no** (2) |", " | – | |", " | yes (3) | |", " | yes | |"} {
+	for i, want := range []string{" | **no** (1) | **no** (1) |", " | – | **no** (2) |", " | yes (3) | |", " | yes | |"} {
 		if !strings.HasSuffix(lines[2+i], want) {
 			t.Errorf("row %d: %q, want it to end in %q", i, lines[2+i], want)
 		}
 	}
-	if want := fmt.Sprintf("1. one, %s: a\\|b\n", checks()[0].name); !strings.Contains(b.String(), want) {
+	if want := fmt.Sprintf("1. %s: a\\|b\n", checks()[0].name); !strings.Contains(b.String(), want) {
 		t.Errorf("%s\nlacks %q", b.String(), want)
 	}
 }

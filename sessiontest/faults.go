@@ -88,8 +88,9 @@ func oneServerDies(ctx context.Context, s *Store) (err error) {
 		return fmt.Errorf("killing a server: %w", err)
 	}
 	defer func() { err = worse(err, s.healed(ctx, s.Faults.Return, 0)) }()
+	start := time.Now()
 	failed, lost, last := 0, 0, error(nil)
-	for _, id := range ids {
+	for i, id := range ids {
 		got, found, err := s.Get(ctx, id)
 		switch {
 		case err != nil:
@@ -99,6 +100,10 @@ func oneServerDies(ctx context.Context, s *Store) (err error) {
 		}
 		if err := s.Set(ctx, id, []byte("meanwhile"), long); err != nil {
 			failed, last = failed+1, err
+		}
+		if time.Since(start) > checkTimeout/4 {
+			return fmt.Errorf("with 1 of %d servers away %d calls took %v, of which %d failed%s",
+				s.Faults.Nodes, 2*(i+1), time.Since(start).Round(time.Second), failed, because(last))
 		}
 	}
 	for _, id := range ids {
@@ -217,6 +222,22 @@ func (s *Store) persist(ctx context.Context, f func() error) bool {
 	return false
 }
 
+var errEndless = errors.New("does not come back")
+
+// within gives a call so long. A call that takes longer is left behind: it ends when its server is back.
+func within(limit time.Duration, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- guarded(f) }()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-t.C:
+		return fmt.Errorf("%w within %v", errEndless, limit)
+	}
+}
+
 func hungServer(ctx context.Context, s *Store) (err error) {
 	if s.Faults == nil {
 		return errNoFaults
@@ -233,21 +254,21 @@ func hungServer(ctx context.Context, s *Store) (err error) {
 	}
 	defer func() { err = worse(err, s.healed(ctx, s.Faults.Wake, 0)) }()
 	const deadline = time.Second
-	longest, failed := time.Duration(0), 0
-	call := func(f func(context.Context) error) {
-		short, cancel := context.WithTimeout(ctx, deadline)
-		defer cancel()
-		start := time.Now()
-		if f(short) != nil {
-			failed++
-		}
-		longest = max(longest, time.Since(start))
-	}
+	failed := 0
 	for _, id := range ids {
-		call(func(ctx context.Context) error { return s.expect(ctx, id, []byte("before")) })
-		call(func(ctx context.Context) error { return s.Set(ctx, id, []byte("meanwhile"), long) })
-		if longest > deadline+2*time.Second {
-			return fmt.Errorf("a call with a deadline of %v took %v", deadline, longest.Round(time.Millisecond))
+		for _, f := range []func(context.Context) error{
+			func(ctx context.Context) error { return s.expect(ctx, id, []byte("before")) },
+			func(ctx context.Context) error { return s.Set(ctx, id, []byte("meanwhile"), long) },
+		} {
+			short, cancel := context.WithTimeout(ctx, deadline)
+			err := within(deadline+2*time.Second, func() error { return f(short) })
+			cancel()
+			if errors.Is(err, errEndless) {
+				return fmt.Errorf("a call with a deadline of %v %w", deadline, err)
+			}
+			if err != nil {
+				failed++
+			}
 		}
 	}
 	if failed > 0 {
@@ -271,15 +292,14 @@ func allServersDie(ctx context.Context, s *Store) (err error) {
 	}
 	defer func() { err = worse(err, s.healed(ctx, s.Faults.Return, s.nodes()...)) }()
 	call := func(what string, f func() error) error {
-		start := time.Now()
-		err := f()
-		switch took := time.Since(start); {
+		err := within(patience, f)
+		switch {
 		case errors.Is(err, errAbsent):
 			return err
 		case err == nil:
 			return fmt.Errorf("%s succeeds", what)
-		case took > patience:
-			return fmt.Errorf("%s took %v", what, took.Round(time.Millisecond))
+		case errors.Is(err, errEndless):
+			return fmt.Errorf("%s %w", what, err)
 		case s.Unavailable != nil && !s.Unavailable(err):
 			return fmt.Errorf("%s gives an error that does not say that the servers are away: %w", what, err)
 		}

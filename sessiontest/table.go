@@ -12,8 +12,8 @@ type Report struct {
 	Results []Result
 }
 
-// WriteTable writes a table in Markdown, a row a check and a column a store, and below it why a store failed a
-// check or passed it in a way of its own.
+// WriteTable writes a table in Markdown, a row a check and a column a store, and below it why stores failed a
+// check or passed it in a way of their own, numbered.
 func WriteTable(w io.Writer, reports ...Report) error {
 	var b strings.Builder
 	b.WriteString("| check |")
@@ -22,6 +22,16 @@ func WriteTable(w io.Writer, reports ...Report) error {
 	}
 	b.WriteString("\n| --- |" + strings.Repeat(" --- |", len(reports)) + "\n")
 	var notes []string
+	number := func(check, text string) int {
+		n := fmt.Sprintf("%s: %s", check, cell(text))
+		for i, known := range notes {
+			if known == n {
+				return i + 1
+			}
+		}
+		notes = append(notes, n)
+		return len(notes)
+	}
 	for i, c := range checks() {
 		fmt.Fprintf(&b, "| %s: %s |", c.name, cell(c.asks))
 		for _, r := range reports {
@@ -32,8 +42,7 @@ func WriteTable(w io.Writer, reports ...Report) error {
 			res := r.Results[i]
 			mark := map[Verdict]string{Pass: "yes", Fail: "**no**", NotOffered: "–"}[res.Verdict]
 			if res.Note != "" && res.Verdict != NotOffered {
-				notes = append(notes, fmt.Sprintf("%s, %s: %s", cell(r.Store), c.name, cell(res.Note)))
-				mark += fmt.Sprintf(" (%d)", len(notes))
+				mark += fmt.Sprintf(" (%d)", number(c.name, res.Note))
 			}
 			b.WriteString(" " + mark + " |")
 		}
