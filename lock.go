@@ -296,6 +296,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 			r, e := l.c.run(context.WithoutCancel(ctx), n, releaseScript, "1", n.lockKey(l.id), l.token)
 			if e != nil {
 				failed = e
+				l.maybe = append(l.maybe, n) // it comes back with the lock in its data
 			} else if len(r) == 1 {
 				released += r[0].n
 			}

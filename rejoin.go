@@ -417,7 +417,7 @@ func (c *Client) differing(ctx context.Context, n, src *node, ids []string, ttl 
 	out := make([]string, 0, len(ids))
 	for i, id := range ids {
 		sooner := ttl && got[0][len(ids)+i].n < got[1][len(ids)+i].n-ttlSlack.Milliseconds()
-		if sooner || string(got[0][i].b) != string(got[1][i].b) {
+		if sooner || !sameStamp(got[0][i].b, got[1][i].b) {
 			out = append(out, id)
 		}
 	}

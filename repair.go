@@ -363,7 +363,7 @@ func (c *Client) bringTo(ctx context.Context, id string, h, best *held, ttl time
 	if best.raw != "" {
 		text = best.raw
 	}
-	r, err := c.run(ctx, n, writeScript, "2", key, side, text, formatMillis(ttl), best.data)
+	r, err := c.run(ctx, n, writeScript, "2", key, side, brought(text), formatMillis(ttl), best.data)
 	return err == nil && len(r) == 1 && r[0].kind == ':', err
 }
 

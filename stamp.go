@@ -19,7 +19,7 @@ type Version string
 // A stamp stands beside each copy: the version, then one letter.
 //
 //	0001764072000123.4711223344v
-//	counter (16)    .writer(10) v value, d tombstone
+//	counter (16)    .writer(10) v value, r value that a repair brought, d tombstone
 //
 // While sessions move between PHP's own layout and ours, the SHA-1 of the data follows, so that a write of
 // somebody who knows no stamps is noticed.
@@ -30,6 +30,7 @@ const (
 	stampLen   = versionLen + 1
 	digestLen  = 40
 	stampValue = 'v'
+	stampMoved = 'r' // a value that a repair brought: its writer was not here
 	stampDead  = 'd'
 
 	zeroVersion Version = "0000000000000000.0000000000" // of a value without a stamp: older than all
@@ -46,7 +47,7 @@ type stamp struct {
 
 // parseStamp reads a stamp; ok is false for bytes that are none, which count as no stamp.
 func parseStamp(b []byte) (s stamp, ok bool) {
-	if (len(b) != stampLen && len(b) != stampLen+digestLen) || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampDead) {
+	if (len(b) != stampLen && len(b) != stampLen+digestLen) || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampMoved && b[versionLen] != stampDead) {
 		return stamp{}, false
 	}
 	for i, ch := range b[:versionLen] {
@@ -55,6 +56,20 @@ func parseStamp(b []byte) (s stamp, ok bool) {
 		}
 	}
 	return stamp{version: Version(b[:versionLen]), dead: b[versionLen] == stampDead}, true
+}
+
+// sameStamp reports whether two stamps as they stand say the same, however they came there.
+func sameStamp(a, b []byte) bool {
+	if len(a) != len(b) || len(a) < stampLen {
+		return string(a) == string(b)
+	}
+	return string(a[:versionLen]) == string(b[:versionLen]) && (a[versionLen] == stampDead) == (b[versionLen] == stampDead) &&
+		string(a[stampLen:]) == string(b[stampLen:])
+}
+
+// brought is the stamp text of a value that a repair writes.
+func brought(text string) string {
+	return text[:versionLen] + string(rune(stampMoved)) + text[stampLen:]
 }
 
 // digestOf returns the digest behind a stamp, "" where there is none.

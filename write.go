@@ -251,17 +251,22 @@ func (c *Client) raise(ctx context.Context, f *fan, version Version) (overtaken 
 		if t.state != tryAnswered || len(t.call.replies) == 0 || t.call.replies[0].kind != ':' {
 			continue
 		}
-		r, err := c.run(ctx, t.node, writeScript, "2", t.node.key(f.id), t.node.stampKey(f.id), text,
-			formatMillis(f.ttl), f.data, f.stampText[:versionLen])
-		if err != nil {
-			continue // away since; the next run treats it as that
-		}
-		if len(r) == 1 && r[0].kind == '$' {
-			st, _ := parseStamp(r[0].b)
-			if st.dead {
-				return false, ErrDestroyed
+		expected := f.stampText[:versionLen]
+		for range 3 {
+			r, err := c.run(ctx, t.node, writeScript, "2", t.node.key(f.id), t.node.stampKey(f.id), text,
+				formatMillis(f.ttl), f.data, expected)
+			if err != nil || len(r) != 1 || r[0].kind != '$' {
+				break // stored, or away since: the next run treats it as that
 			}
-			return true, nil
+			st, ok := parseStamp(r[0].b)
+			switch {
+			case ok && st.dead:
+				return false, ErrDestroyed
+			case !ok || r[0].b[versionLen] != stampMoved:
+				return true, nil
+			}
+			// A repair brought what another node had all along. That overtakes nobody.
+			expected = string(st.version)
 		}
 	}
 	return false, ctx.Err()
