@@ -204,10 +204,12 @@ func (s *site) begin(t *testing.T, w row) *run {
 	}
 	time.Sleep(500 * time.Millisecond)
 	before := r.commands(r.hit)
-	time.Sleep(300 * time.Millisecond)
-	if got := r.commands(r.hit) - before; got < 20 {
-		t.Fatalf("node %d served %d commands before the fault: nothing would be tested", r.hit, got)
-	}
+	waitUntil(t, "the node that will be hit is in use", recovery, func() error {
+		if got := r.commands(r.hit) - before; got < 50 {
+			return fmt.Errorf("%d commands", got)
+		}
+		return nil
+	})
 	return r
 }
 
