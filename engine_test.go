@@ -71,7 +71,7 @@ func theWholeAPI(t *testing.T, a, b *Client) {
 func TestRedisCluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartClusterFor(t, 3, 0, redistest.Options{Password: "pw"})
-	path := cluster.SavePath()
+	path := cluster.SavePath("timeout=5", "read_timeout=5")
 	a, b := openTest(t, path), openTest(t, path)
 	theWholeAPI(t, a, b)
 	ctx := ctxOf(t)
@@ -131,7 +131,7 @@ func TestRedisCluster(t *testing.T) {
 func TestRedisClusterFailsOver(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartClusterFor(t, 3, 1)
-	c := openTest(t, cluster.SavePath())
+	c := openTest(t, cluster.SavePath("timeout=5", "read_timeout=5"))
 	ctx := ctxOf(t)
 	id := newID()
 	must(t, c.Set(ctx, id, []byte("1")))
@@ -166,7 +166,7 @@ func TestSentinel(t *testing.T) {
 	primary := redistest.Node(t, pw)
 	replica := redistest.Node(t, redistest.Options{Password: "data-pw", ReplicaOf: primary})
 	g := redistest.StartSentinelFor(t, primary, []*redistest.Server{replica}, 3, 2, redistest.SentinelOptions{Password: "sentinel-pw"})
-	path := fmt.Sprintf("sentinel://%s/%s?auth=data-pw&sentinel_auth=sentinel-pw", strings.Join(g.Addrs(), ","), g.Name)
+	path := fmt.Sprintf("sentinel://%s/%s?auth=data-pw&sentinel_auth=sentinel-pw&"+unhurried, strings.Join(g.Addrs(), ","), g.Name)
 	a, b := openTest(t, path), openTest(t, path)
 	theWholeAPI(t, a, b)
 	ctx := ctxOf(t)

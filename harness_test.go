@@ -75,14 +75,20 @@ func (f *fleet) proxied() []*redistest.Proxy {
 func (f *fleet) path(params ...string) string {
 	var entries []string
 	for i, name := range f.names {
-		e := "tcp://" + name
+		e := "tcp://" + name + "?" + unhurried
 		if i == 0 && len(params) > 0 {
-			e += "?" + strings.Join(params, "&")
+			e += "&" + strings.Join(params, "&")
 		}
 		entries = append(entries, e)
 	}
 	return strings.Join(entries, ", ")
 }
+
+// unhurried are timeouts for tests that are not about them, on a machine that has other things to do.
+const (
+	unhurried       = "timeout=5&read_timeout=5"
+	unhurriedBudget = 10 * time.Second
+)
 
 // open opens a client of the fleet that is closed with the test.
 func (f *fleet) open(savePath string, opts ...Option) *Client {
@@ -90,10 +96,10 @@ func (f *fleet) open(savePath string, opts ...Option) *Client {
 	return openTest(f.t, savePath, append([]Option{WithDialer(f.dial)}, opts...)...)
 }
 
-// openTest is Open with shared tables.
+// openTest is Open with shared tables and more time than usual.
 func openTest(t testing.TB, savePath string, opts ...Option) *Client {
 	t.Helper()
-	c, err := Open(savePath, append([]Option{withSharedRings}, opts...)...)
+	c, err := Open(savePath, append([]Option{withSharedRings, WithDeadline(unhurriedBudget)}, opts...)...)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}

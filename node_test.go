@@ -43,7 +43,7 @@ func TestWaysToConnect(t *testing.T) {
 		{Name: "default", Rules: "off"},
 	}})
 	certs := mutual.Certificates()
-	withCert := fmt.Sprintf("tls://%s?stream[cafile]=%s&stream[local_cert]=%s&stream[local_pk]=%s",
+	withCert := fmt.Sprintf("tls://%s?stream[cafile]=%s&stream[local_cert]=%s&stream[local_pk]=%s&"+unhurried,
 		mutual.TLSAddr(), certs.CAFile, certs.ClientCertFile, certs.ClientKeyFile)
 	for name, path := range map[string]string{
 		"tcp":                   plain.SavePath(),
@@ -53,7 +53,7 @@ func TestWaysToConnect(t *testing.T) {
 		"redis URL":             "redis://" + plain.Addr() + "/4",
 		"password":              secured.SavePath(),
 		"unix with password":    secured.UnixSavePath(),
-		"tls":                   secured.TLSSavePath(),
+		"tls":                   secured.TLSSavePath("timeout=5", "read_timeout=5"),
 		"tls with client cert":  withCert,
 		"tls, file:// in paths": strings.ReplaceAll(withCert, "=/", "=file:///"),
 		"rediss URL":            strings.Replace(withCert, "tls://", "rediss://", 1),
@@ -184,7 +184,7 @@ func TestDatabasesAndPrefixes(t *testing.T) {
 	f.names[0] += "?database=5&prefix=APP:"
 	f.names[1] += "?database=2&prefix="
 	f.at["host1:6379"], f.at["host2:6379"] = f.servers[0].Addr(), f.servers[1].Addr()
-	path := strings.Join([]string{"tcp://" + f.names[0], "tcp://" + f.names[1]}, ", ")
+	path := "tcp://" + f.names[0] + "&" + unhurried + ", tcp://" + f.names[1] + "&" + unhurried
 	for _, opt := range []Option{WithCopies(2), WithDistribution(PHPRedis)} {
 		c := f.open(path, opt)
 		waitUp(t, c)
@@ -217,7 +217,7 @@ func TestPrefixesKeepApart(t *testing.T) {
 	f := startFleet(t, 2)
 	ctx := ctxOf(t)
 	open := func(prefix string) *Client {
-		return f.up("tcp://host1:6379?prefix=" + prefix + ", tcp://host2:6379?prefix=" + prefix)
+		return f.up("tcp://host1:6379?prefix=" + prefix + "&" + unhurried + ", tcp://host2:6379?prefix=" + prefix + "&" + unhurried)
 	}
 	short, long, plain := open("A:"), open("A:B:"), f.up(f.path())
 	id := newID()
