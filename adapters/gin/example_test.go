@@ -17,7 +17,9 @@ import (
 )
 
 func Example() {
-	client, err := sessionring.Open(savePath()) // tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …
+	savePath := startServers() // "tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …"
+
+	client, err := sessionring.Open(savePath)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,8 +45,8 @@ func Example() {
 	// visit 2
 }
 
-// savePath starts two servers in this process, for the examples run everywhere.
-func savePath() string {
+// startServers starts two servers in this process, for the examples run everywhere.
+func startServers() string {
 	path := ""
 	for range 2 {
 		s, err := miniredis.Run()

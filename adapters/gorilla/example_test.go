@@ -15,7 +15,9 @@ import (
 )
 
 func Example() {
-	client, err := sessionring.Open(savePath()) // tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …
+	savePath := startServers() // "tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …"
+
+	client, err := sessionring.Open(savePath)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -44,7 +46,9 @@ func Example() {
 
 // After a login the session goes on under another id.
 func ExampleStore_Regenerate() {
-	client, err := sessionring.Open(savePath())
+	savePath := startServers() // "tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …"
+
+	client, err := sessionring.Open(savePath)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -75,8 +79,8 @@ func ExampleStore_Regenerate() {
 	// user: ann
 }
 
-// savePath starts two servers in this process, for the examples run everywhere.
-func savePath() string {
+// startServers starts two servers in this process, for the examples run everywhere.
+func startServers() string {
 	path := ""
 	for range 2 {
 		s, err := miniredis.Run()

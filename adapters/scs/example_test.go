@@ -16,7 +16,9 @@ import (
 )
 
 func Example() {
-	client, err := sessionring.Open(savePath()) // tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …
+	savePath := startServers() // "tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …"
+
+	client, err := sessionring.Open(savePath)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,7 +41,9 @@ func Example() {
 
 // With locking=1 in the save_path, requests of one session run one after another.
 func ExampleStore_Requests() {
-	client, err := sessionring.Open(savePath(), sessionring.WithLocking(true))
+	savePath := startServers() // "tcp://10.0.0.1:6379, tcp://10.0.0.2:6379, …"
+
+	client, err := sessionring.Open(savePath, sessionring.WithLocking(true))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,8 +65,8 @@ func ExampleStore_Requests() {
 	// visit 2
 }
 
-// savePath starts two servers in this process, for the examples run everywhere.
-func savePath() string {
+// startServers starts two servers in this process, for the examples run everywhere.
+func startServers() string {
 	path := ""
 	for range 2 {
 		s, err := miniredis.Run()

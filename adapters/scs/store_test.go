@@ -393,3 +393,22 @@ func TestForeignKey(t *testing.T) {
 		t.Errorf("%v, %v", n, err)
 	}
 }
+
+// Sessions that goredisstore or redisstore wrote go on: key and payload are the same.
+func TestTakesOverFromRedisStore(t *testing.T) {
+	nodes := contract.ForTest(t, 1)
+	s := newSite(New(nodes.Open(t, "prefix=scs:session:")))
+	token := "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE"
+	if _, err := nodes.Servers[0].Do("SET", "scs:session:"+token, s.payload(t, []byte("basket"), time.Hour), "EX", "600"); err != nil {
+		t.Fatal(err)
+	}
+	_, after, err := s.request(t.Context(), token, func(_ http.ResponseWriter, r *http.Request) {
+		if got := s.manager.GetBytes(r.Context(), "data"); string(got) != "basket" {
+			t.Errorf("%q", got)
+		}
+		s.manager.Put(r.Context(), "more", 1)
+	})
+	if err != nil || after != token {
+		t.Errorf("%v, another token: %t", err, after != token)
+	}
+}
