@@ -360,6 +360,54 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
+// One copy, and its server is away: the session is neither taken for gone, nor the visitor given another id.
+func TestOwnerAway(t *testing.T) {
+	nodes := contract.ForTest(t, 2)
+	client := nodes.Open(t, "copies=1")
+	store := New(client, key)
+	c := nodes.Complete(contractOf(t, store), client)
+	ids := make([]string, 20)
+	for i := range ids {
+		ids[i] = newID()
+		if err := c.Set(t.Context(), ids[i], []byte("basket"), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Faults.Kill(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	away := 0
+	for _, id := range ids {
+		r, w := request(t.Context(), cookie(t, store, id)), httptest.NewRecorder()
+		session, err := store.Get(r, name)
+		if err == nil && session.ID == id {
+			continue // the other server has it
+		}
+		away++
+		if !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("%v", err)
+		}
+		session.Values["data"] = []byte("another basket")
+		if err := session.Save(r, w); !errors.Is(err, ErrUnavailable) || len(w.Result().Cookies()) > 0 {
+			t.Errorf("saved over it: %v, cookies %v", err, w.Result().Cookies())
+		}
+	}
+	if away == 0 || away == len(ids) {
+		t.Errorf("%d of %d sessions are away with one of two servers", away, len(ids))
+	}
+	if err := c.Faults.Return(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Faults.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if data, found, err := c.Get(t.Context(), id); string(data) != "basket" || !found || err != nil {
+			t.Errorf("%q, %t, %v", data, found, err)
+		}
+	}
+}
+
 // A request that saves after the logout, and one that logs in after it.
 func TestAfterLogout(t *testing.T) {
 	client := contract.ForTest(t, 2).Open(t)
