@@ -427,5 +427,3 @@ func nodeLists(r *run) {
 	r.mark("the node that was taken away is switched off")
 	r.must(first[0].Kill())
 }
-
-func (r *run) draw() {}
