@@ -488,17 +488,35 @@ func (f *fan) noNode() error {
 		ne := t.node.failure(f.name, cause)
 		e.Nodes = append(e.Nodes, ne)
 	}
+	for _, n := range f.v.distinct {
+		if f.try(n) == nil {
+			e.Nodes = append(e.Nodes, n.err(f.name, errNotAsked))
+		}
+	}
 	return e
 }
 
-// away names the owners that did not answer, nil when all did. A returning owner's word counts for nothing.
+// errNotAsked: the deadline came before this node's turn.
+var errNotAsked = errors.New("was not asked: the time was up")
+
+// away names the owners that did not answer, nil when all did.
 func (f *fan) away() []string {
 	var out []string
 	for i := range f.tries {
-		t := &f.tries[i]
-		if (t.state != tryAnswered || !t.counts) && f.isOwner(t.node) {
+		if t := &f.tries[i]; t.state != tryAnswered && f.isOwner(t.node) {
 			out = append(out, t.node.id)
 		}
 	}
 	return out
+}
+
+// doubtful counts the owners whose "no" is not enough: they did not answer, or may have missed writes.
+func (f *fan) doubtful() int {
+	n := 0
+	for i := range f.tries {
+		if t := &f.tries[i]; (t.state != tryAnswered || !t.counts) && f.isOwner(t.node) {
+			n++
+		}
+	}
+	return n
 }

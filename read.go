@@ -198,12 +198,12 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 		if f.waitForLate() {
 			continue
 		}
-		away := f.away()
-		if !widened && (len(away) > 0 || anyLost(copies)) && f.widen(len(away)+1) {
+		doubtful := f.doubtful()
+		if !widened && (doubtful > 0 || anyLost(copies)) && f.widen(doubtful+1) {
 			widened = true
 			continue
 		}
-		if len(away) > 0 {
+		if away := f.away(); len(away) > 0 {
 			return it, false, &missingError{away}
 		}
 		it, err = c.confirmMiss(ctx, f)

@@ -449,15 +449,14 @@ func (c *Client) touchOnce(ctx context.Context, f *fan) error {
 			c.leaveHints(f)
 			return nil
 		}
-		away := f.away()
-		if len(away) == 0 {
-			return ErrNotFound
-		}
-		if !widened && f.widen(len(away)+1) {
+		if doubtful := f.doubtful(); !widened && doubtful > 0 && f.widen(doubtful+1) {
 			widened = true
 			continue
 		}
-		return &missingError{away}
+		if away := f.away(); len(away) > 0 {
+			return &missingError{away}
+		}
+		return ErrNotFound
 	}
 }
 
