@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,7 @@ func TestMyDevicesAndLogOutEverywhere(t *testing.T) {
 						}
 						labels = append(labels, d.Label)
 					}
+					slices.Sort(labels) // two in the same moment have no order
 					return strings.Join(labels, " ")
 				}
 				if got := devices("ann"); got != "Laptop Phone" {
