@@ -319,6 +319,12 @@ func (c *Client) probeTime(n *node) time.Duration {
 
 // ask sends commands to one node outside any operation and waits for the replies.
 func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) ([]reply, error) {
+	r, _, err := c.askTwice(ctx, n, wait, want, buf)
+	return r, err
+}
+
+// askTwice is ask that tells whether the commands were sent a second time because their connection broke.
+func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) (r []reply, twice bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for try := 0; ; try++ {
@@ -330,24 +336,24 @@ func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int,
 		case <-ctx.Done():
 			switch {
 			case k.conn == nil:
-				return nil, ErrTimeout
+				return nil, try > 0, ErrTimeout
 			case k.conn.silentSince(k.sentAt):
 				n.pipe.drop(ErrTimeout)
-				return nil, ErrTimeout
+				return nil, try > 0, ErrTimeout
 			}
-			return nil, errBusy
+			return nil, try > 0, errBusy
 		}
 		switch {
 		case k.err == nil:
 			for _, r := range k.replies {
 				if r.err != nil {
-					return k.replies, r.err
+					return k.replies, try > 0, r.err
 				}
 			}
-			return k.replies, nil
+			return k.replies, try > 0, nil
 		case judge(k.err) == verdictRetry && try == 0:
 		default:
-			return nil, k.err
+			return nil, try > 0, k.err
 		}
 	}
 }

@@ -115,8 +115,9 @@ func (c *Client) lock(ctx context.Context, id string) (*Lock, error) {
 			return nil, err
 		}
 	}
-	l := &Lock{c: c, id: id, token: lockToken(), lost: make(chan struct{}), done: make(chan struct{})}
+	l := &Lock{c: c, id: id, lost: make(chan struct{}), done: make(chan struct{})}
 	for {
+		l.token = lockToken() // for each try its own: what an earlier one left behind may still be taken back
 		ok, err := c.tryLock(ctx, l)
 		if err == nil && ok {
 			break
@@ -125,6 +126,7 @@ func (c *Client) lock(ctx context.Context, id string) (*Lock, error) {
 			err = c.pause(ctx, lockPoll/2+mrand.N(lockPoll))
 		}
 		if err != nil {
+			l.releaseMaybe()
 			c.locks.leave(id, q, true)
 			return nil, err
 		}
@@ -183,7 +185,7 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 			continue
 		}
 		epoch := n.health.epoch.Load()
-		r, err := c.ask(ctx, n, c.probeTime(n), 1, appendCommand(nil, "SET", n.lockKey(l.id), l.token, "NX", "PX", formatMillis(c.conf.lockExpire)))
+		taken, err := c.takeLock(ctx, n, l)
 		switch {
 		case ctx.Err() != nil:
 			// It may have been taken after all.
@@ -199,7 +201,7 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 		case err != nil:
 			l.release()
 			return false, n.err("lock", err)
-		case r[0].null:
+		case !taken:
 			l.release()
 			return false, nil
 		}
@@ -210,6 +212,20 @@ func (c *Client) tryLock(ctx context.Context, l *Lock) (bool, error) {
 		return false, noNode
 	}
 	return true, nil
+}
+
+// takeLock takes the lock on one node. Where the connection broke and the command was sent again, the first one may
+// have been carried out: a lock that is held then may be this one.
+func (c *Client) takeLock(ctx context.Context, n *node, l *Lock) (bool, error) {
+	key := n.lockKey(l.id)
+	set := appendCommand(nil, "SET", key, l.token, "NX", "PX", formatMillis(c.conf.lockExpire))
+	r, twice, err := c.askTwice(ctx, n, c.probeTime(n), 1, set)
+	if err == nil && r[0].null && twice {
+		if r, err = c.ask(ctx, n, c.probeTime(n), 1, appendCommand(nil, "GET", key)); err == nil {
+			return string(r[0].b) == l.token, nil
+		}
+	}
+	return err == nil && !r[0].null, err
 }
 
 // release takes the lock back wherever it was taken, without waiting on a cancelled context.
@@ -227,7 +243,7 @@ func (l *Lock) releaseMaybe() {
 	if len(l.maybe) == 0 {
 		return
 	}
-	c, nodes := l.c, l.maybe
+	c, nodes, token := l.c, l.maybe, l.token
 	l.maybe = nil
 	c.wg.Add(1)
 	go func() {
@@ -240,7 +256,7 @@ func (l *Lock) releaseMaybe() {
 				if n.health.now() == StateDown {
 					return false
 				}
-				_, err := c.run(c.ctx, n, releaseScript, "1", n.lockKey(l.id), l.token)
+				_, err := c.run(c.ctx, n, releaseScript, "1", n.lockKey(l.id), token)
 				return err == nil
 			})
 		}
