@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 			skip = s + "|" + skip
 		}
 		_ = flag.Set("test.skip", skip)
+	}
+	if lanes := flag.Lookup("test.parallel"); lanes.Value.String() == lanes.DefValue {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))) // they wait more than they compute
 	}
 	code := m.Run()
 	if code == 0 {

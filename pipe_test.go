@@ -307,3 +307,79 @@ func TestLargeSessionsOverSlowLink(t *testing.T) {
 		}
 	}
 }
+
+// The server carried a command out, and the connection broke before its client heard of it. The client asks again on a
+// new connection; what was done already must not count as somebody else's doing.
+func TestRepliesThatAreLost(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	proxies := f.proxied()
+	ctx := ctxOf(t)
+	for _, params := range []string{"copies=1", "copies=2", "distribution=phpredis"} {
+		t.Run(params, func(t *testing.T) {
+			c := f.up(f.path(params), WithLockWait(patient/3))
+			lose := func(id string) {
+				proxies[c.Ring().Owner(id)].CutAfter(redistest.ToClient, 0, 1)
+			}
+			for i := range 10 {
+				id := newID()
+				lose(id)
+				if err := c.Set(ctx, id, []byte("1")); err != nil {
+					t.Fatalf("Set: %v", err)
+				}
+				lose(id)
+				if got, err := c.Get(ctx, id); err != nil || string(got) != "1" {
+					t.Fatalf("Get: %q, %v", got, err)
+				}
+				lose(id)
+				if err := c.Touch(ctx, id); err != nil {
+					t.Fatalf("Touch: %v", err)
+				}
+				it, err := c.Load(ctx, id, GetOptions{})
+				must(t, err)
+				lose(id)
+				_, err = c.Store(ctx, id, []byte("2"), SetOptions{IfVersion: &it.Version})
+				if params == "distribution=phpredis" && errors.Is(err, ErrConflict) {
+					err = nil // by its data alone a write of one's own cannot be told from another's
+				}
+				if err != nil {
+					t.Fatalf("Store by version: %v", err)
+				}
+				if got, err := c.Get(ctx, id); err != nil || string(got) != "2" {
+					t.Fatalf("Get: %q, %v", got, err)
+				}
+				lose(id)
+				l, err := c.Lock(ctx, id)
+				if err != nil {
+					t.Fatalf("Lock %d: %v", i, err)
+				}
+				lose(id)
+				if _, err := c.Store(ctx, id, []byte("3"), SetOptions{Lock: l}); err != nil {
+					t.Fatalf("Store under a lock: %v", err)
+				}
+				lose(id)
+				if err := l.Unlock(ctx); err != nil && !errors.Is(err, ErrLockLost) {
+					t.Fatalf("Unlock: %v", err)
+				}
+				if n := do(t, f.servers[c.Ring().Owner(id)], "EXISTS", lockKey(id)); n != int64(0) {
+					t.Fatal("the lock is still there")
+				}
+				lose(id)
+				if err := c.Delete(ctx, id); err != nil {
+					t.Fatalf("Delete: %v", err)
+				}
+				if _, err := c.Get(ctx, id); !errors.Is(err, ErrNotFound) {
+					t.Fatalf("after Delete: %v", err)
+				}
+				for _, p := range proxies {
+					must(t, p.Pass())
+				}
+			}
+			for _, n := range c.Nodes() {
+				if n.State == StateDown {
+					t.Errorf("%s is down: %v", n.Node, n.LastErr)
+				}
+			}
+		})
+	}
+}
