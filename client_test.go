@@ -393,6 +393,24 @@ func TestClockGoesBack(t *testing.T) {
 	}
 }
 
+// A client that has only just been opened knows as well as any other that a session does not exist.
+func TestFirstMissAfterOpen(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	ctx := ctxOf(t)
+	f.up(f.path()) // the nodes are no strangers
+	for range 10 {
+		c := f.open(f.path())
+		if _, err := c.Get(ctx, newID()); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrOwnerAway) {
+			t.Fatal(err)
+		}
+		if err := c.Touch(ctx, newID()); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrOwnerAway) {
+			t.Fatal(err)
+		}
+		must(t, c.Close())
+	}
+}
+
 // What somebody stored without a stamp, PHP before a change of the distribution for example, is a session.
 func TestValueWithoutStamp(t *testing.T) {
 	t.Parallel()

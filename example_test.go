@@ -81,10 +81,12 @@ func ExampleClient_Get() {
 		log.Fatal(err)
 	}
 	read("v7k2m9x4p1q8r5t3w6y0z2b4c6")
+	read("another0id1that2nobody3has")
 	stop() // every node is gone
 	read("v7k2m9x4p1q8r5t3w6y0z2b4c6")
 	// Output:
 	// the session: a|i:1;
+	// no such session: a new one, with a new id
 	// none of 2 nodes answers: 503, and the log says why
 }
 
