@@ -16,8 +16,8 @@ import (
 var (
 	// ErrNotFound: there is no session of this id (never written, expired, destroyed).
 	ErrNotFound = errors.New("sessionring: session not found")
-	// ErrOwnerAway comes together with ErrNotFound when a node that should hold the session could not be
-	// asked: the session may exist. Do not throw the id away.
+	// ErrOwnerAway comes together with ErrNotFound when no owner of the session could be asked: it may exist.
+	// Do not throw the id away.
 	ErrOwnerAway = errors.New("sessionring: an owner of the session is away")
 	// ErrDestroyed: the session was deleted; a write of a request that still used it changes nothing.
 	ErrDestroyed = errors.New("sessionring: session was destroyed")

@@ -499,12 +499,18 @@ func (f *fan) noNode() error {
 // errNotAsked: the deadline came before this node's turn.
 var errNotAsked = errors.New("was not asked: the time was up")
 
-// away names the owners that did not answer, nil when all did.
+// away names the owners that did not answer where that leaves a miss uncertain, else nil. With several copies
+// the word of one owner that counts is enough: whatever was acknowledged while it could be reached stands there.
 func (f *fan) away() []string {
 	var out []string
 	for i := range f.tries {
-		if t := &f.tries[i]; t.state != tryAnswered && f.isOwner(t.node) {
+		t := &f.tries[i]
+		switch {
+		case !f.isOwner(t.node):
+		case t.state != tryAnswered:
 			out = append(out, t.node.id)
+		case t.counts && f.v.copies > 1:
+			return nil
 		}
 	}
 	return out
