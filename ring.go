@@ -52,6 +52,8 @@ type Ring struct {
 	table        *table        // Consistent
 	php          *phpredisRule // PHPRedis
 	scratch      sync.Pool     // *scratch: orders that the table does not hold
+	counted      sync.Once     // shares, when first asked for: a walk through the whole table
+	shares       []float64
 }
 
 // NewRing builds the ring of sp. What it needs is Kind, Nodes (Network, Address, Database, Weight, Prefix; a zero
@@ -164,6 +166,11 @@ func (r *Ring) Nodes() []Node { return append([]Node(nil), r.nodes...) }
 // Shares returns for each node the exact share of all ids that it is the first owner of, together 1.
 // Of entries that name one node the first has the share of all with Consistent.
 func (r *Ring) Shares() []float64 {
+	r.counted.Do(func() { r.shares = r.countShares() })
+	return append([]float64(nil), r.shares...)
+}
+
+func (r *Ring) countShares() []float64 {
 	shares := make([]float64, len(r.nodes))
 	if r.php != nil {
 		for i := range shares {
