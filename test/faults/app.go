@@ -178,7 +178,7 @@ func (a *localApp) repaired(r sessionring.Repair) {
 
 // watchPasses notes which nodes this client brings up to date, and when.
 func (a *localApp) watchPasses(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	open := map[string]int{} // index of the node's last pass
 	since := map[string]time.Time{}

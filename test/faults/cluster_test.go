@@ -87,7 +87,7 @@ func waitUntil(t *testing.T, what string, patience time.Duration, ok func() erro
 		if time.Now().After(end) {
 			t.Fatalf("not within %v: %s: %v", patience, what, err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 	OK        Outcome = iota
 	Absent            // there is no such session: every node that should know was asked
 	Away              // not found, but a node that should know could not be asked: says nothing
-	Destroyed         // the session was destroyed
+	Destroyed         // the session was destroyed; a write may have been there before that
 	Unknown           // failed: it may have happened, and may yet happen
 )
 
@@ -109,7 +109,7 @@ func (v *Verdict) blame(counter *int, o Op, format string, args ...any) {
 
 // Check judges a history. For one session it asks whether some order of all operations explains what everybody was
 // told: an order in which each operation takes effect at one moment between its call and its return, and a failed one
-// at any moment after its call, or never. Since no two writes write the same, that can be decided by looking at each
+// at any moment after its call, or never. (A write that met a deletion may have taken effect before it.) Since no two writes write the same, that can be decided by looking at each
 // value's zone, from the first moment when it certainly was there to the last (Gibbons and Korach, "Testing shared
 // memories", 1997): two values that certainly were there must not each lie between two sightings of the other.
 func Check(history []Op, rules Rules) Verdict {
@@ -172,15 +172,12 @@ func asSeenBy(client int32, ops []Op) []Op {
 
 // checkForeign finds reads of what nobody can have read.
 func (v *Verdict) checkForeign(ops []Op) {
-	called, refused := map[uint64]int64{}, map[uint64]bool{}
+	called := map[uint64]int64{}
 	first := int64(math.MaxInt64)
 	for _, o := range ops {
 		if o.Kind == Set {
 			called[o.Value] = o.Call
-			refused[o.Value] = o.Outcome == Destroyed
-			if o.Outcome != Destroyed {
-				first = min(first, o.Call)
-			}
+			first = min(first, o.Call)
 		}
 	}
 	for _, o := range ops {
@@ -194,8 +191,6 @@ func (v *Verdict) checkForeign(ops []Op) {
 		switch {
 		case o.Foreign || !written:
 			v.blame(&v.Foreign, o, "foreign: nobody wrote that to this session")
-		case refused[o.Value]:
-			v.blame(&v.Resurrected, o, "resurrected: that write was refused, the session being destroyed")
 		case at > o.Return:
 			v.blame(&v.Foreign, o, "foreign: written only at %.3f s", time.Duration(at).Seconds())
 		}

@@ -170,6 +170,7 @@ type run struct {
 	cold  int64 // sessions at rest so far
 	fault int64 // when the fault began
 	whole int64 // when all was well again
+	ended int64 // when the load was last stopped
 }
 
 // Mark is a moment to show in a picture.
@@ -314,7 +315,11 @@ func (r *run) sessions() []int64 {
 	for i := range r.cold {
 		out = append(out, coldBase+i)
 	}
-	for i := max(shortBase, r.load.newestShort(r.load.Epoch)-shortWindow); i <= r.load.newestShort(now()); i++ {
+	at := now()
+	if r.ended > 0 {
+		at = r.ended
+	}
+	for i := shortBase; i <= r.load.newestShort(at); i++ {
 		out = append(out, i)
 	}
 	return out
@@ -400,6 +405,7 @@ func (r *run) collect() {
 		r.must(err)
 		r.ops = append(r.ops, ops...)
 	}
+	r.ended = now()
 }
 
 // judge holds what happened to what is promised.
