@@ -23,9 +23,9 @@ install: ## redis-server, php, chromium, where they are missing
 vet:
 	@set -e; for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
 
-# A test that lacks a server or PHP skips on a developer's machine and fails here.
+# One package at a time: they start servers, and two cores are few. A test that lacks a server or PHP skips on a developer's machine and fails here.
 race:
-	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && SESSIONRING_REQUIRE=1 $(GO) test -race -timeout 20m ./...); done
+	@set -e; for m in $(MODULES); do echo "== $$m"; (cd $$m && SESSIONRING_REQUIRE=1 $(GO) test -race -p 1 -timeout 20m ./...); done
 
 unit: ## quick tests of the root module, without the race detector
 	$(GO) test -short ./...

@@ -66,7 +66,8 @@ func (n *Nodes) Stop() error { return redistest.StopNodes(n.Servers) }
 
 // SavePath names all servers, with the test's prefix.
 func (n *Nodes) SavePath(params ...string) string {
-	params = append([]string{"prefix=" + Prefix, fmt.Sprintf("lock_expire=%d", LockExpire/time.Second)}, params...)
+	// Generous times: a busy machine is not what is tested, and building a ring under -race makes it busy.
+	params = append([]string{"timeout=5", "read_timeout=5", "deadline=8", "prefix=" + Prefix, fmt.Sprintf("lock_expire=%d", LockExpire/time.Second)}, params...)
 	entries := make([]string, len(n.Servers))
 	for i, s := range n.Servers {
 		entries[i] = s.SavePath(params...)
