@@ -39,7 +39,7 @@ func waitDrained(t *testing.T, clients ...*Client) {
 // Two clients change over at different moments, and meanwhile see each other's writes: between rings, from
 // PHP's layout and back to it.
 func TestClientsChangeOverOneAfterAnother(t *testing.T) {
-	nodes := redistest.Nodes(t, 4)
+	t.Parallel() // it waits for most of its time
 	for _, copies := range []int{1, 2} {
 		for _, change := range []struct{ name, from, to string }{
 			{"ring to ring", "consistent", "consistent"},
@@ -48,11 +48,8 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 			{"php to php", "phpredis", "phpredis"},
 		} {
 			t.Run(fmt.Sprintf("%s, copies=%d", change.name, copies), func(t *testing.T) {
-				for _, n := range nodes {
-					if err := n.FlushAll(); err != nil {
-						t.Fatal(err)
-					}
-				}
+				t.Parallel()
+				nodes := redistest.Nodes(t, 4)
 				ctx := context.Background()
 				before := redistest.SavePath(nodes[:3], "distribution="+change.from)
 				after := redistest.SavePath(nodes[2:], "distribution="+change.to)
@@ -120,6 +117,7 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 
 // What moves nothing: another order, timeout or password.
 func TestReconfigureWithoutMove(t *testing.T) {
+	t.Parallel()
 	nodes := redistest.Nodes(t, 2)
 	c := openTest(t, redistest.SavePath(nodes))
 	ctx := context.Background()
@@ -150,6 +148,7 @@ func TestReconfigureWithoutMove(t *testing.T) {
 
 // Node lists of 1 to 8 nodes in a loop, a node flapping, many workers: no failed operation, nothing lost.
 func TestReconfigureUnderLoad(t *testing.T) {
+	t.Parallel()
 	nodes := redistest.Nodes(t, 8)
 	c := openTest(t, redistest.SavePath(nodes[:3]), WithDeadline(20*time.Second), shortSilence)
 	ctx, stop := context.WithCancel(context.Background())
