@@ -1,5 +1,8 @@
 package sessionring
 
+// The functions marked go:norace share nothing: a table is 2^18 partitions of arithmetic, and instrumenting it made
+// every program under -race stall for seconds when it opened a Client.
+
 import (
 	"cmp"
 	"slices"
@@ -60,6 +63,8 @@ func newContender(id string, node int, weight uint32, hostNo int32) contender {
 }
 
 // mix64 is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+//
+//go:norace
 func mix64(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
@@ -67,6 +72,8 @@ func mix64(x uint64) uint64 {
 }
 
 // rank is the node's permutation of the partitions: a Feistel network of four rounds over the halves of the number.
+//
+//go:norace
 func (c *contender) rank(p uint32) uint32 {
 	left, right := uint64(p)>>halfBits, uint64(p)&halfMask
 	left ^= feistelRound(right ^ c.keys[0])
@@ -77,6 +84,8 @@ func (c *contender) rank(p uint32) uint32 {
 }
 
 // unrank is the inverse of rank.
+//
+//go:norace
 func (c *contender) unrank(rank uint32) uint32 {
 	left, right := uint64(rank)>>halfBits, uint64(rank)&halfMask
 	right ^= feistelRound(left ^ c.keys[3])
@@ -86,6 +95,7 @@ func (c *contender) unrank(rank uint32) uint32 {
 	return uint32(left<<halfBits | right)
 }
 
+//go:norace
 func feistelRound(x uint64) uint64 {
 	x *= 0x9e3779b97f4a7c15
 	x ^= x >> 32
@@ -111,9 +121,13 @@ var distances = sync.OnceValue(func() *[partitions]uint32 {
 })
 
 // leastDistance returns (rank+½)/partitions in the units of distances, which -ln(1-x) is never below.
+//
+//go:norace
 func leastDistance(rank uint32) uint64 { return uint64(2*rank+1) << (28 - partitionBits - 1) }
 
 // twiceArtanh returns 2·artanh(1/n) in units of 2^-60, by its power series.
+//
+//go:norace
 func twiceArtanh(n uint64) uint64 {
 	const one = 1 << 60
 	var sum uint64
@@ -135,8 +149,11 @@ type scored struct {
 }
 
 // before orders by distance/weight without dividing: both products stay below 2^63. Equal scores fall by id.
+//
+//go:norace
 func (a scored) before(b scored) bool { return compareScores(a, b) < 0 }
 
+//go:norace
 func compareScores(a, b scored) int {
 	x, y := uint64(a.distance)*uint64(b.weight), uint64(b.distance)*uint64(a.weight)
 	if x != y {

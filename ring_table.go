@@ -123,6 +123,8 @@ func (b *tableBuilder) freeze(p uint32) {
 
 // own puts the owner that the library names at the head of its row. The scores have put it there already; should a
 // version of the library ever decide otherwise, the row still names it once, and the golden placements fail.
+//
+//go:norace
 func own(row []uint16, owner uint16) {
 	for at, node := range row {
 		if node == owner {
@@ -143,6 +145,8 @@ func (s seat) String() string { return strconv.Itoa(int(s)) }
 
 // sit seats the contenders of the lowest scores, in the order of their ids, places their points, and returns the order
 // of the points: seat numbers of two bits, the lowest point first.
+//
+//go:norace
 func (b *tableBuilder) sit() int {
 	seated := b.ranking[:len(b.members)]
 	order := 0
@@ -187,6 +191,8 @@ func (b *tableBuilder) Sum64(name []byte) uint64 {
 }
 
 // rank fills ranking with the lowest scores of partition p, and best with the lowest of each host.
+//
+//go:norace
 func (b *tableBuilder) rank(p uint32) {
 	for h := range b.best {
 		b.best[h].who = noContender
@@ -221,6 +227,8 @@ func (b *tableBuilder) rank(p uint32) {
 }
 
 // insert keeps the lowest cap(list) scores, in order.
+//
+//go:norace
 func insert(list []scored, s scored) []scored {
 	at := len(list)
 	if at == cap(list) {
@@ -240,6 +248,8 @@ func insert(list []scored, s scored) []scored {
 }
 
 // prefer fills order with the head of the order of preference: the foremost of each host, then the others.
+//
+//go:norace
 func (b *tableBuilder) prefer() {
 	b.order = b.order[:0]
 	if b.best == nil {
