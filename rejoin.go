@@ -172,6 +172,14 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		renewing.Wait()
 		_, _ = c.run(c.ctx, n, releaseScript, "1", n.leaseKey(), token) // else it expires
 	}()
+	// Whoever held the lease before may have done it all while this client waited.
+	if m, full, err = c.needsFull(ctx, n, v); err != nil {
+		return false
+	}
+	if !full && c.hintsFor(ctx, n, v) == 0 {
+		h.caughtUp(epoch)
+		return true
+	}
 	t := &tally{}
 	h.report(func(p *Progress) { *p = Progress{Since: time.Now()} })
 	done := c.pass(ctx, n, v, m, full, t)

@@ -204,7 +204,10 @@ func (a *localApp) watchPasses(ctx context.Context) {
 				a.passes = append(a.passes, Pass{App: a.conf.Index, Node: n.Node, Begun: at - int64(time.Since(p.Since))})
 			}
 			if q := &a.passes[i]; q.Scanned != p.Scanned || q.Done != p.Done {
-				q.Scanned, q.Done, q.LastRun = p.Scanned, p.Done, at
+				q.Scanned, q.Done = p.Scanned, p.Done
+				if !p.Done { // that it is done is seen after it is
+					q.LastRun = at
+				}
 			}
 		}
 		a.mu.Unlock()
