@@ -282,13 +282,6 @@ func (c *Client) leaveHints(f *fan) {
 	if !f.moved {
 		return
 	}
-	if f.v.copies < 2 {
-		// Its owner came back while this write, begun before, went elsewhere: what it holds is older now.
-		for _, owner := range f.owed {
-			owner.health.doubted()
-			owner.health.wake()
-		}
-	}
 	var carrier *try
 	for i := range f.tries {
 		if t := &f.tries[i]; t.state == tryAnswered && (carrier == nil || f.isOwner(carrier.node)) {
@@ -297,6 +290,13 @@ func (c *Client) leaveHints(f *fan) {
 	}
 	if carrier == nil {
 		return
+	}
+	if f.v.copies < 2 {
+		// Its owner came back while this write, begun before, went elsewhere: what it holds is older now.
+		for _, owner := range f.owed {
+			owner.health.doubted()
+			owner.health.wake()
+		}
 	}
 	var b []byte
 	n := 0
