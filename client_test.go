@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		_ = flag.Set("test.skip", skip)
 	}
 	if lanes := flag.Lookup("test.parallel"); lanes.Value.String() == lanes.DefValue {
-		_ = flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))) // they wait more than they compute
+		_ = flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))) // they wait more than they compute
 	}
 	code := m.Run()
 	if code == 0 {

@@ -46,8 +46,8 @@
 // # Errors
 //
 // Errors are matched with errors.Is and errors.As. [ErrNotFound] alone means that there is no such session; together
-// with [ErrOwnerAway] it means that none was found while a node that should know could not be asked, so the id must not
-// be thrown away. [NodeError] names the node. No error, log or String method shows a password or an id.
+// with [ErrOwnerAway] it means that none was found while no owner of it could be asked, so the id must not be thrown
+// away. [NodeError] names the node. No error, log or String method shows a password or an id.
 //
 // # Around it
 //

@@ -205,10 +205,14 @@ func TestSentinel(t *testing.T) {
 		}
 		return err
 	})
-	must(t, a.Set(ctx, id, []byte("w")))
-	if got, err := b.Get(ctx, id); err != nil || string(got) != "w" {
-		t.Errorf("%q, %v", got, err)
-	}
+	eventually(t, func() error { return a.Set(ctx, id, []byte("w")) })
+	eventually(t, func() error { // each client finds the new primary by itself
+		got, err := b.Get(ctx, id)
+		if err == nil && string(got) != "w" {
+			t.Fatalf("%q after the failover", got)
+		}
+		return err
+	})
 }
 
 func TestEnginesUnreachable(t *testing.T) {
