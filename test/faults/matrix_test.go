@@ -117,6 +117,7 @@ func killed(r *run) {
 	r.must(r.node().Kill())
 	r.rest()
 	time.Sleep(2 * time.Second)
+	r.mark("every session is read")
 	r.each(Get, r.sessions())
 	r.allSeen(r.hit, "down")
 	r.mark("restarted")
@@ -239,8 +240,8 @@ func rollingEmpty(r *run) {
 	}
 }
 
-// evicted: a node drops sessions to make room, as with maxmemory and an eviction policy: some without their stamps,
-// some with their stamps left behind. Reads mend that.
+// evicted: a node drops sessions to make room, as with maxmemory and an eviction policy: some with their stamps, some
+// without. Reads mend that. (Where the second owner keeps the stamp of what it dropped, only the next write does.)
 func evicted(r *run) {
 	r.mark("a third evicted")
 	gone := 0
@@ -250,7 +251,7 @@ func evicted(r *run) {
 			continue
 		}
 		keys := []any{"DEL", "PHPREDIS_SESSION:" + id}
-		if s%2 == 0 {
+		if s%2 == 0 || r.owners(id)[0] != r.hit {
 			keys = append(keys, stampKey(id))
 		}
 		n, err := r.node().Do(keys...)

@@ -171,6 +171,7 @@ type run struct {
 	fault int64 // when the fault began
 	whole int64 // when all was well again
 	ended int64 // when the load was last stopped
+	pulse *stallWatch
 }
 
 // Mark is a moment to show in a picture.
@@ -188,7 +189,7 @@ const (
 // begin fills the nodes and starts the load.
 func (s *site) begin(t *testing.T, w row) *run {
 	t.Helper()
-	r := &run{site: s, t: t, row: w, hit: s.runs % s.nodes}
+	r := &run{site: s, t: t, row: w, hit: s.runs % s.nodes, pulse: watchStalls()}
 	s.runs++
 	r.load = Load{
 		Space: fmt.Sprintf("%s-%d", w.name, s.runs), Sessions: durable, Workers: max(1, workers/len(s.apps)),
@@ -412,6 +413,7 @@ func (r *run) collect() {
 func (r *run) judge() {
 	t, w := r.t, r.row
 	t.Helper()
+	stalled := r.pulse.end()
 	one := r.copies < 2
 	ops := r.ops
 	if w.fails {
@@ -440,7 +442,8 @@ func (r *run) judge() {
 			errs[text] += n
 		}
 	}
-	t.Logf("%v; longest operation %v", v, time.Duration(longest.Return-longest.Call).Round(time.Millisecond))
+	t.Logf("%v; longest operation %v; the test itself stood still for %v at most", v,
+		time.Duration(longest.Return-longest.Call).Round(time.Millisecond), stalled.Round(time.Millisecond))
 	if one && len(r.apps) > 1 {
 		all := Check(r.ops, Rules{MayVanish: true, MayForget: true})
 		t.Logf("judged across clients, which one copy does not promise: %d stale, %d resurrected", all.Stale, all.Resurrected)
@@ -460,7 +463,8 @@ func (r *run) judge() {
 			t.Errorf("an error that is none of the promised: %s", text)
 		}
 	}
-	if v.Hidden > 0 && !one && !w.fails {
+	// A client that cannot reach either owner says so, and is right: no fault of its.
+	if v.Hidden > 0 && !one && !w.fails && stalled < deadline/20 {
 		t.Errorf("%d reads did not find a session that had an owner left\n%s", v.Hidden, strings.Join(v.Examples, "\n"))
 		r.trace(v)
 	}

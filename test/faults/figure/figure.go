@@ -204,9 +204,11 @@ func add(c *plot.Plot, name string, col color.Color, at plotter.XYs) error {
 // frame adds the axes' looks and the marks; names writes their texts, too.
 func (p Picture) frame(c *plot.Plot, names bool) {
 	c.X.Min, c.X.Max = 0, time.Duration(p.To-p.From).Seconds()
-	c.Legend.Left, c.Legend.Top = true, true // where the fault has not happened yet
+	c.Legend.Left, c.Legend.Top = true, !names // where the fault has not happened yet, clear of the marks' texts
 	c.Legend.TextStyle.Font.Size = vg.Points(9)
-	c.Legend.YOffs = -vg.Points(2)
+	if names {
+		c.Legend.YOffs = vg.Points(8)
+	}
 	c.Add(marks{p, names})
 }
 
