@@ -190,6 +190,7 @@ const (
 func (s *site) begin(t *testing.T, w row) *run {
 	t.Helper()
 	r := &run{site: s, t: t, row: w, hit: s.runs % s.nodes, pulse: watchStalls()}
+	t.Cleanup(func() { r.pulse.end() })
 	s.runs++
 	r.load = Load{
 		Space: fmt.Sprintf("%s-%d", w.name, s.runs), Sessions: durable, Workers: max(1, workers/len(s.apps)),

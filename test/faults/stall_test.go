@@ -9,6 +9,7 @@ import (
 // every node behind them hangs at once, which is more than one fault.
 type stallWatch struct {
 	stop chan struct{}
+	once sync.Once
 	done sync.WaitGroup
 
 	mu      sync.Mutex
@@ -35,9 +36,9 @@ func watchStalls() *stallWatch {
 	return w
 }
 
-// end stops watching and returns the longest standstill.
+// end stops watching and returns the longest standstill. It may be called twice.
 func (w *stallWatch) end() time.Duration {
-	close(w.stop)
+	w.once.Do(func() { close(w.stop) })
 	w.done.Wait()
 	return w.longest
 }
