@@ -200,7 +200,8 @@ func newScript(bit uint32, text string) *script {
 // With "?" the lock may also be nobody's: for nodes that it was not taken on.
 //
 // It answers 1 when stored, else the stamp that stands in the way, or "L" when the lock is not the token's.
-// The type is looked at only where no stamp is: a stamped key is ours.
+// The type is looked at only where no stamp is: a stamped key is ours. A repair that brings what is there already
+// leaves the stamp as it is: its writer was here.
 var writeScript = newScript(0, `local s=redis.call('GET',KEYS[2])
 if ARGV[5] then
  local l=redis.call('GET',KEYS[3])
@@ -210,6 +211,7 @@ if s then
  if string.byte(s,28)==100 then return s end
  local v=string.sub(s,1,27)
  if v>string.sub(ARGV[1],1,27) then return s end
+ if v==string.sub(ARGV[1],1,27) and string.byte(ARGV[1],28)==114 then ARGV[1]=s end
  if ARGV[4] and ARGV[4]~='*' and v>ARGV[4] and v~=string.sub(ARGV[1],1,27) and redis.call('EXISTS',KEYS[1])==1 then return s end
 else
  local t=redis.call('TYPE',KEYS[1]).ok
