@@ -238,13 +238,18 @@ func TestLateWriteChangesNothing(t *testing.T) {
 	destroyed, kept := idOn(a, 0, 1), idOn(a, 0, 1)
 	for _, id := range []string{destroyed, kept} {
 		must(t, a.Set(ctx, id, []byte("1")))
-		proxies[0].Hold(redistest.ToServer)
-		must(t, a.Set(ctx, id, []byte("late")))
 		eventually(t, func() error {
-			if proxies[0].Stats().Held == 0 {
-				return errors.New("nothing is on its way to the first owner")
+			must(t, proxies[0].Pass())
+			waitUp(t, a)
+			proxies[0].Hold(redistest.ToServer)
+			must(t, a.Set(ctx, id, []byte("late")))
+			for range 100 {
+				if proxies[0].Stats().Held > 0 {
+					return nil
+				}
+				time.Sleep(5 * time.Millisecond)
 			}
-			return nil
+			return errors.New("nothing is on its way to the first owner")
 		})
 		held := proxies[0].TakeHeld()
 		proxies[0].Release()
