@@ -140,6 +140,49 @@ func TestLateHalfOfWriteDoesNotReturn(t *testing.T) {
 	}
 }
 
+// The same, while a repair that looked at the owners at different times brings to one of them what it has already.
+func TestLateHalfOfWriteAfterRepair(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 3)
+	held, slow := redistest.ProxyTo(t, b.nodes[1]), redistest.ProxyTo(t, b.nodes[1])
+	const patient = time.Minute // so that the held half is waited for
+	first := b.open(route{b.nodes[1].Addr(): held.Addr()}, sessionring.WithDeadline(patient))
+	second := b.open(nil)
+	repairs := make(chan struct{}, 8)
+	mender := b.open(route{b.nodes[1].Addr(): slow.Addr()}, sessionring.WithDeadline(patient),
+		sessionring.WithHooks(sessionring.Hooks{Repair: func(sessionring.Repair) { repairs <- struct{}{} }}))
+	id := b.idOn(first, 0, 1)
+	b.set(first, id, "w0")
+	held.Hold(redistest.ToServer)
+	done := make(chan error, 1)
+	go func() { done <- first.Set(context.Background(), id, []byte("w1")) }()
+	b.until("node 0 has the first half of the write", func() error {
+		if got := b.raw(0, "GET", "PHPREDIS_SESSION:"+id); got != "w1" {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	slow.Delay(400*time.Millisecond, 0, redistest.ToServer)
+	if got := b.get(mender, id); got != "w1" {
+		t.Fatalf("read %q", got)
+	}
+	// The mender now asks node 0 at once, and node 1 when its question gets there. In between:
+	time.Sleep(100 * time.Millisecond)
+	if got := b.get(second, id); got != "w1" {
+		t.Fatalf("read %q", got)
+	}
+	b.set(second, id, "w2, after w1 was read")
+	select {
+	case <-repairs:
+	case <-time.After(2 * time.Second): // it need not write anything
+	}
+	held.Release()
+	b.must(<-done)
+	if got := b.get(second, id); got != "w2, after w1 was read" {
+		t.Errorf("read %q: an acknowledged write is lost to the one that it was based on", got)
+	}
+}
+
 // A lock command left in a hung node's socket must not keep the session locked after Unlock.
 func TestLateLockCommandIsReleased(t *testing.T) {
 	t.Parallel()
