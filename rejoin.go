@@ -366,12 +366,24 @@ func (c *Client) settleHint(ctx context.Context, n, src *node, id string, t *tal
 func (c *Client) compare(ctx context.Context, v *view, n, src *node, t *tally) error {
 	return c.scanStamps(ctx, src, func(ids []string) error {
 		mine := ids[:0]
+		var strays []string // copies that came back with n, which is no owner of theirs (any more)
 		for _, id := range ids {
 			if v.owns(n, id) {
 				mine = append(mine, id)
+			} else if n == src {
+				strays = append(strays, id)
 			}
 		}
 		t.scanned.Add(int64(len(mine)))
+		if err := c.levelAll(ctx, strays, t, func(id string) error {
+			_, err := c.level(ctx, id, "rejoin", n)
+			if ctx.Err() == nil {
+				err = nil // where an owner is away the copy may be the only one: it stays
+			}
+			return err
+		}); err != nil {
+			return err
+		}
 		behind, err := c.differing(ctx, n, src, mine, false)
 		if err != nil {
 			return err
