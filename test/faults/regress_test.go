@@ -224,3 +224,35 @@ func TestOldDataOfFastClock(t *testing.T) {
 		t.Errorf("read %q after the owner returned", got)
 	}
 }
+
+// A node may come back with copies of sessions that it does not own any more. They must not stay: when both owners
+// are away one day, such an old copy would be read.
+func TestNodeReturnsWithCopiesOfOthers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 3)
+	c := b.open(nil)
+	id := b.idOn(c, 0, 1)
+	ctx := context.Background()
+	b.must(b.nodes[0].Kill())
+	b.set(c, id, "stands in")
+	snap, err := b.nodes[2].SaveSnapshot(ctx) // with the copy and its hint
+	b.must(err)
+	b.must(b.nodes[0].Restart(ctx))
+	gone := func() error {
+		if got := b.raw(2, "EXISTS", stampKey(id)); got != int64(0) {
+			return errors.New("it is there")
+		}
+		return nil
+	}
+	b.until("the stand-in copy is gone", gone)
+	b.settled(c)
+	b.set(c, id, "newer")
+	b.must(b.nodes[2].RestartWith(ctx, snap))
+	for i := range 3 { // without the hints, as after a change of the node list
+		b.raw(2, "DEL", "sessionring:h:tcp://"+b.nodes[i].Addr())
+	}
+	b.until("the copy that came back is gone", gone)
+	if got := b.get(c, id); got != "newer" {
+		t.Errorf("read %q", got)
+	}
+}
