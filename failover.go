@@ -121,11 +121,22 @@ func (h *health) set(to State, cause error) {
 	}
 }
 
-// succeeded notes an answer. It costs an atomic load while the node is up.
+// succeeded notes an answer. It costs an atomic load while the node is up. A suspect that answers is not up yet:
+// while it was silent other clients may have given it up and written elsewhere, so its watcher asks for hints first.
 func (h *health) succeeded(epoch uint64) {
 	if h.now() != StateSuspect {
 		return
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if epoch == h.epoch.Load() && h.now() == StateSuspect {
+		h.breaker.RecordSuccess()
+		h.wake()
+	}
+}
+
+// cleared ends a suspicion: the node answers, and nothing waits for it elsewhere.
+func (h *health) cleared(epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if epoch == h.epoch.Load() && h.now() == StateSuspect {
@@ -245,7 +256,12 @@ func (c *Client) watch(ctx context.Context, n *node) {
 		case StateSuspect:
 			epoch, begun := h.epoch.Load(), time.Now()
 			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
-				h.succeeded(epoch)
+				if c.hintsFor(ctx, n, c.view.Load(), c.suspicion()) > 0 {
+					h.doubted()
+					wait = 0
+				} else {
+					h.cleared(epoch)
+				}
 			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
 				h.unreachable(n.err("probe", err))
 				n.pipe.drop(ErrTimeout)

@@ -539,8 +539,12 @@ func TestHealth(t *testing.T) {
 		t.Fatalf("after one failure: %s", h.now())
 	}
 	h.succeeded(h.epoch.Load())
+	if h.now() != StateSuspect {
+		t.Fatalf("after a success, before anybody asked for hints: %s", h.now())
+	}
+	h.cleared(h.epoch.Load())
 	if h.now() != StateUp {
-		t.Fatalf("after a success: %s", h.now())
+		t.Fatalf("after no hints were found: %s", h.now())
 	}
 	early := h.epoch.Load()
 	for range breakerFailures {

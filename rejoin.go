@@ -151,7 +151,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		}
 		return false
 	}
-	hinted := c.hintsFor(ctx, n, v)
+	hinted := c.hintsFor(ctx, n, v, lookTimeout)
 	if !full && hinted == 0 {
 		h.caughtUp(epoch)
 		return true
@@ -176,7 +176,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 	if m, full, err = c.needsFull(ctx, n, v); err != nil {
 		return false
 	}
-	if !full && c.hintsFor(ctx, n, v) == 0 {
+	if !full && c.hintsFor(ctx, n, v, lookTimeout) == 0 {
 		h.caughtUp(epoch)
 		return true
 	}
@@ -210,17 +210,37 @@ func (c *Client) needsFull(ctx context.Context, n *node, v *view) (mark, bool, e
 	return m, (m.runID != n.health.process() && !n.health.hidden) || c.back(v, m), nil
 }
 
-// hintsFor counts what waits for n on the other nodes.
-func (c *Client) hintsFor(ctx context.Context, n *node, v *view) int64 {
-	total := int64(0)
-	for _, o := range v.others(n) {
-		if o.health.now() == StateDown {
+// hintsFor counts what waits for n on the other nodes, as far as they answer in time.
+func (c *Client) hintsFor(ctx context.Context, n *node, v *view, wait time.Duration) int64 {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	o := newOp()
+	out := 0
+	for _, src := range v.others(n) {
+		if src.health.now() == StateDown {
 			continue
 		}
-		r, err := c.ask(ctx, o, lookTimeout, 1, appendCommand(nil, "SCARD", o.hintKey(n)))
-		if err == nil && len(r) == 1 {
-			n.health.owe(o.id, r[0].n)
-			total += r[0].n
+		src.pipe.send(&call{op: o, node: src, want: 1}, appendCommand(nil, "SCARD", src.hintKey(n)))
+		out++
+	}
+	total := int64(0)
+	for out > 0 {
+		select {
+		case <-o.wake:
+		case <-ctx.Done():
+			return total
+		}
+		for _, k := range o.take(nil) {
+			if judge(k.err) == verdictRetry && !k.again {
+				k.again = true
+				k.node.pipe.send(k, appendCommand(nil, "SCARD", k.node.hintKey(n)))
+				continue
+			}
+			out--
+			if k.err == nil && len(k.replies) == 1 && k.replies[0].err == nil {
+				n.health.owe(k.node.id, k.replies[0].n)
+				total += k.replies[0].n
+			}
 		}
 	}
 	return total
