@@ -43,8 +43,11 @@ bench: ## the root module's benchmarks, beside go-redis and its Ring where there
 	$(GO) test -run '^$$' -bench . -benchmem -count 6 . | tee bench.out
 	$(BENCHSTAT) bench.out
 
-bench-peers: ## a session request against other Go clients and session stores, in one process
-	cd test && $(GO) run ./peers
+bench-peers: ## a session request against other Go clients and session stores: rewrites the tables and pictures of docs/performance.md
+	cd test && $(GO) run ./peers -write $(CURDIR)/docs
+	cd test && $(GO) run ./peers -saturation -write $(CURDIR)/docs
+	cd test && $(GO) run ./peers -large -write $(CURDIR)/docs
+	cd test && $(GO) run ./peers -memory -write $(CURDIR)/docs
 
 figures: ## redraw the pictures of the docs
 	cd test && SESSIONRING_FIGURES=$(CURDIR)/docs/figures SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 30m ./faults ./browser

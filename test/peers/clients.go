@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	fiberredis "github.com/gofiber/storage/redis/v3"
@@ -14,7 +15,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/sessionring/sessionring"
-	"github.com/sessionring/sessionring/internal/redistest"
 )
 
 // connections bounds the pool of each peer that has one: enough that nobody waits at the usual 64 goroutines.
@@ -23,12 +23,30 @@ const connections = 64
 // A peer is one row.
 type peer struct {
 	name string
+	// reads says how it prolongs, where peers differ in that: it is added to the name in the tables of reads.
+	reads string
 	// several: it spreads sessions over servers. The others are measured with one server only.
 	several bool
 	// copies that it needs servers for.
 	copies int
-	open   func(ctx context.Context, servers []*redistest.Server) (opened, error)
+	// only is the one operation it is measured in; 0 is both.
+	only operation
+	open opener
 }
+
+// row is the peer's name in a table.
+func (p peer) row(op operation) string {
+	if op == read && p.reads != "" {
+		return p.name + ", " + p.reads
+	}
+	return p.name
+}
+
+// does says whether a peer is measured in an operation.
+func (p peer) does(op operation) bool { return p.only == 0 || p.only == op }
+
+// An opener connects to servers, given as host:port.
+type opener func(ctx context.Context, addrs []string) (opened, error)
 
 // opened makes workers until it is closed.
 type opened struct {
@@ -37,32 +55,43 @@ type opened struct {
 }
 
 const (
-	reference = "go-redis"
-	again     = "go-redis again"
+	reference  = "go-redis"
+	again      = "go-redis again"
+	lever      = "go-redis, GETEX" // the quickest way to read and prolong that it has
+	scsName    = "scs, goredisstore"
+	clientOne  = "sessionring Client, copies=1"
+	clientTwo  = "sessionring Client, copies=2"
+	websiteOne = "sessionring websession, copies=1"
+	websiteTwo = "sessionring websession, copies=2"
 )
 
+// deadline of one operation of ours, in the tables of peers: none should meet it.
+const deadline = 10 * time.Second
+
 func peers() []peer {
+	const twoCommands, one = "GET and EXPIRE", "GETEX"
 	return []peer{
-		{reference, true, 1, goRedis("a:")},
-		{again, true, 1, goRedis("b:")},
-		{"go-redis Ring", true, 1, goRedisRing},
-		{"rueidis", false, 1, openRueidis},
-		{"redigo", false, 1, openRedigo},
-		{"scs, goredisstore", false, 1, openSCS},
-		{"gorilla, boj/redistore", false, 1, openGorilla},
-		{"gin-contrib/sessions, redis", false, 1, openGin},
-		{"fiber storage/redis (storage only)", false, 1, openFiber},
-		{"sessionring Client, copies=1", true, 1, openClient(1)},
-		{"sessionring Client, copies=2", true, 2, openClient(2)},
-		{"sessionring websession, copies=1", true, 1, openWebsession(1)},
-		{"sessionring websession, copies=2", true, 2, openWebsession(2)},
+		{reference, twoCommands, true, 1, 0, openGoRedis("a:", expire)},
+		{again, twoCommands, true, 1, 0, openGoRedis("b:", expire)},
+		{lever, "", true, 1, read, openGoRedis("c:", getex)},
+		{"go-redis Ring", one, true, 1, 0, openGoRedisRing},
+		{"rueidis", one, false, 1, 0, openRueidis},
+		{"redigo", one, false, 1, 0, openRedigo},
+		{scsName, "", false, 1, 0, openSCS},
+		{"gorilla, boj/redistore", "", false, 1, 0, openGorilla},
+		{"gin-contrib/sessions, redis", "", false, 1, 0, openGin},
+		{"fiber storage/redis (storage only)", "", false, 1, 0, openFiber},
+		{clientOne, "", true, 1, 0, openClient(1, deadline)},
+		{clientTwo, "", true, 2, 0, openClient(2, deadline)},
+		{websiteOne, "", true, 1, 0, openWebsession(1)},
+		{websiteTwo, "", true, 2, 0, openWebsession(2)},
 	}
 }
 
 // store is a worker over a client that knows keys and values.
 type store struct {
-	get, getex func(ctx context.Context, id string) ([]byte, error)
-	set        func(ctx context.Context, id string, data []byte) error
+	get, prolong func(ctx context.Context, id string) ([]byte, error)
+	set          func(ctx context.Context, id string, data []byte) error
 }
 
 // stores makes opened of a store that all goroutines may use.
@@ -86,35 +115,58 @@ func (s *store) cycle(ctx context.Context, id string, v *visit) error {
 }
 
 func (s *store) read(ctx context.Context, id string, v *visit) error {
-	data, err := s.getex(ctx, id)
+	data, err := s.prolong(ctx, id)
 	if err != nil {
 		return err
 	}
 	return check(v, data)
 }
 
-// commands are the store of go-redis: GET and SET EX, or GETEX, which is its cheapest way to prolong.
-func commands(prefix string, at func(id string) redis.Cmdable) *store {
+// prolonging is how go-redis loads and prolongs.
+type prolonging func(ctx context.Context, c redis.Cmdable, key string) ([]byte, error)
+
+// getex is one command, known since Redis 6.2.
+func getex(ctx context.Context, c redis.Cmdable, key string) ([]byte, error) {
+	return c.GetEx(ctx, key, lifetime).Bytes()
+}
+
+// expire is two commands, one after the other, as sites do that do not know GETEX, or whose Redis does not.
+func expire(ctx context.Context, c redis.Cmdable, key string) ([]byte, error) {
+	data, err := c.Get(ctx, key).Bytes()
+	if err != nil {
+		return nil, err
+	}
+	there, err := c.Expire(ctx, key, lifetime).Result()
+	if err == nil && !there {
+		err = redis.Nil
+	}
+	return data, err
+}
+
+// commands are the store of go-redis: GET and SET EX, or what prolongs.
+func commands(prefix string, p prolonging, at func(id string) redis.Cmdable) *store {
 	return &store{
-		get: func(ctx context.Context, id string) ([]byte, error) { return at(id).Get(ctx, prefix+id).Bytes() },
-		getex: func(ctx context.Context, id string) ([]byte, error) {
-			return at(id).GetEx(ctx, prefix+id, lifetime).Bytes()
-		},
+		get:     func(ctx context.Context, id string) ([]byte, error) { return at(id).Get(ctx, prefix+id).Bytes() },
+		prolong: func(ctx context.Context, id string) ([]byte, error) { return p(ctx, at(id), prefix+id) },
 		set: func(ctx context.Context, id string, data []byte) error {
 			return at(id).Set(ctx, prefix+id, data, lifetime).Err()
 		},
 	}
 }
 
-// goRedis is a Client a server. Over several, the id modulo their number chooses.
-func goRedis(prefix string) func(context.Context, []*redistest.Server) (opened, error) {
-	return func(_ context.Context, servers []*redistest.Server) (opened, error) {
+// openGoRedis is a Client a server. Over several, the id modulo their number chooses. change may set more options.
+func openGoRedis(prefix string, p prolonging, change ...func(*redis.Options)) opener {
+	return func(_ context.Context, addrs []string) (opened, error) {
 		var clients []*redis.Client
-		for _, s := range servers {
-			clients = append(clients, redis.NewClient(&redis.Options{Addr: s.Addr(), PoolSize: connections}))
+		for _, addr := range addrs {
+			o := &redis.Options{Addr: addr, PoolSize: connections}
+			for _, f := range change {
+				f(o)
+			}
+			clients = append(clients, redis.NewClient(o))
 		}
 		at := func(id string) redis.Cmdable { return clients[(int(id[0])+int(id[1])+int(id[2]))%len(clients)] }
-		return stores(commands(prefix, at), func() (err error) {
+		return stores(commands(prefix, p, at), func() (err error) {
 			for _, c := range clients {
 				err = errors.Join(err, c.Close())
 			}
@@ -123,17 +175,17 @@ func goRedis(prefix string) func(context.Context, []*redistest.Server) (opened, 
 	}
 }
 
-func goRedisRing(_ context.Context, servers []*redistest.Server) (opened, error) {
-	addrs := map[string]string{}
-	for i, s := range servers {
-		addrs[fmt.Sprint("shard", i)] = s.Addr()
+func openGoRedisRing(_ context.Context, addrs []string) (opened, error) {
+	shards := map[string]string{}
+	for i, addr := range addrs {
+		shards[fmt.Sprint("shard", i)] = addr
 	}
-	ring := redis.NewRing(&redis.RingOptions{Addrs: addrs, PoolSize: connections})
-	return stores(commands("ring:", func(string) redis.Cmdable { return ring }), ring.Close)
+	ring := redis.NewRing(&redis.RingOptions{Addrs: shards, PoolSize: connections})
+	return stores(commands("ring:", getex, func(string) redis.Cmdable { return ring }), ring.Close)
 }
 
-func openRueidis(_ context.Context, servers []*redistest.Server) (opened, error) {
-	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{servers[0].Addr()}, DisableCache: true})
+func openRueidis(_ context.Context, addrs []string) (opened, error) {
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addrs[0]}, DisableCache: true})
 	if err != nil {
 		return opened{}, err
 	}
@@ -141,7 +193,7 @@ func openRueidis(_ context.Context, servers []*redistest.Server) (opened, error)
 		get: func(ctx context.Context, id string) ([]byte, error) {
 			return c.Do(ctx, c.B().Get().Key("rueidis:"+id).Build()).AsBytes()
 		},
-		getex: func(ctx context.Context, id string) ([]byte, error) {
+		prolong: func(ctx context.Context, id string) ([]byte, error) {
 			return c.Do(ctx, c.B().Getex().Key("rueidis:"+id).Ex(lifetime).Build()).AsBytes()
 		},
 		set: func(ctx context.Context, id string, data []byte) error {
@@ -150,9 +202,9 @@ func openRueidis(_ context.Context, servers []*redistest.Server) (opened, error)
 	}, func() error { c.Close(); return nil })
 }
 
-func openRedigo(_ context.Context, servers []*redistest.Server) (opened, error) {
+func openRedigo(_ context.Context, addrs []string) (opened, error) {
 	pool := &redigo.Pool{MaxIdle: connections, MaxActive: connections, Wait: true, DialContext: func(ctx context.Context) (redigo.Conn, error) {
-		return redigo.DialContext(ctx, "tcp", servers[0].Addr())
+		return redigo.DialContext(ctx, "tcp", addrs[0])
 	}}
 	do := func(ctx context.Context, command string, args ...any) (any, error) {
 		c, err := pool.GetContext(ctx)
@@ -167,7 +219,7 @@ func openRedigo(_ context.Context, servers []*redistest.Server) (opened, error) 
 		get: func(ctx context.Context, id string) ([]byte, error) {
 			return redigo.Bytes(do(ctx, "GET", "redigo:"+id))
 		},
-		getex: func(ctx context.Context, id string) ([]byte, error) {
+		prolong: func(ctx context.Context, id string) ([]byte, error) {
 			return redigo.Bytes(do(ctx, "GETEX", "redigo:"+id, "EX", seconds))
 		},
 		set: func(ctx context.Context, id string, data []byte) error {
@@ -178,8 +230,8 @@ func openRedigo(_ context.Context, servers []*redistest.Server) (opened, error) 
 }
 
 // openFiber is fiber's storage without its session middleware. It cannot prolong but by writing again.
-func openFiber(_ context.Context, servers []*redistest.Server) (opened, error) {
-	host, port, err := net.SplitHostPort(servers[0].Addr())
+func openFiber(_ context.Context, addrs []string) (opened, error) {
+	host, port, err := net.SplitHostPort(addrs[0])
 	if err != nil {
 		return opened{}, err
 	}
@@ -192,7 +244,7 @@ func openFiber(_ context.Context, servers []*redistest.Server) (opened, error) {
 		return s.SetWithContext(ctx, "fiber:"+id, data, lifetime)
 	}
 	get := func(ctx context.Context, id string) ([]byte, error) { return s.GetWithContext(ctx, "fiber:"+id) }
-	return stores(&store{get: get, set: set, getex: func(ctx context.Context, id string) ([]byte, error) {
+	return stores(&store{get: get, set: set, prolong: func(ctx context.Context, id string) ([]byte, error) {
 		data, err := get(ctx, id)
 		if err != nil {
 			return nil, err
@@ -201,20 +253,24 @@ func openFiber(_ context.Context, servers []*redistest.Server) (opened, error) {
 	}}, s.Close)
 }
 
-func newClient(servers []*redistest.Server, copies int, prefix string) (*sessionring.Client, error) {
-	return sessionring.Open(redistest.SavePath(servers, fmt.Sprintf("prefix=%s%d:", prefix, copies)),
-		sessionring.WithCopies(copies), sessionring.WithLifetime(lifetime), sessionring.WithDeadline(10*time.Second))
+func newClient(addrs []string, copies int, prefix string, deadline time.Duration) (*sessionring.Client, error) {
+	entries := make([]string, len(addrs))
+	for i, addr := range addrs {
+		entries[i] = fmt.Sprintf("tcp://%s?prefix=%s%d:", addr, prefix, copies)
+	}
+	return sessionring.Open(strings.Join(entries, ","),
+		sessionring.WithCopies(copies), sessionring.WithLifetime(lifetime), sessionring.WithDeadline(deadline))
 }
 
-func openClient(copies int) func(context.Context, []*redistest.Server) (opened, error) {
-	return func(_ context.Context, servers []*redistest.Server) (opened, error) {
-		c, err := newClient(servers, copies, "client")
+func openClient(copies int, deadline time.Duration) opener {
+	return func(_ context.Context, addrs []string) (opened, error) {
+		c, err := newClient(addrs, copies, "client", deadline)
 		if err != nil {
 			return opened{}, err
 		}
 		return stores(&store{
 			get: c.Get,
-			getex: func(ctx context.Context, id string) ([]byte, error) {
+			prolong: func(ctx context.Context, id string) ([]byte, error) {
 				item, err := c.Load(ctx, id, sessionring.GetOptions{Touch: true})
 				return item.Data, err
 			},

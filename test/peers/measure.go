@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,12 +25,13 @@ type contestant struct {
 	work   []worker
 }
 
-// sample is one cell of one round.
+// sample is one cell of one round. CPU is microseconds a request, user and system.
 type sample struct {
-	rate    float64 // requests a second
-	allocs  float64 // a request
-	cpu     float64 // microseconds a request, user and system
-	latency []time.Duration
+	rate     float64 // requests a second
+	allocs   float64 // a request
+	client   float64 // CPU of this process, the driver in it
+	servers  float64 // CPU of all servers
+	p50, p99 time.Duration
 }
 
 // measure runs all rounds on servers of their own.
@@ -46,23 +48,15 @@ func (c config) measure(ctx context.Context, servers int, progress io.Writer) (t
 			err = errors.Join(err, p.close())
 		}
 	}()
-	most := 0
-	for _, n := range c.goroutines {
-		most = max(most, n)
-	}
 	for _, p := range peers() {
 		if servers > 1 && !p.several || servers < p.copies || p.name != reference && !c.peers.MatchString(p.name) {
 			continue
 		}
-		o, err := p.open(ctx, nodes)
+		k, err := p.begin(ctx, addresses(nodes), slices.Max(c.goroutines))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.name, err)
 		}
-		k := &contestant{peer: p, opened: o}
 		all = append(all, k)
-		if err := k.begin(ctx, most); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.name, err)
-		}
 	}
 
 	t = newTable(servers, c, all)
@@ -70,15 +64,8 @@ func (c config) measure(ctx context.Context, servers int, progress io.Writer) (t
 	for round := -1; round < c.rounds; round++ {
 		for _, op := range []operation{cycle, read} {
 			for _, n := range c.goroutines {
-				for i := range all {
-					k := all[(i+round+1)%len(all)] // what one leaves behind is not always the same one's to bear
-					s, err := k.cell(ctx, op, n, c.cell)
-					if err != nil {
-						return nil, fmt.Errorf("%s, %v, %d goroutines: %w", k.name, op, n, err)
-					}
-					if round >= 0 {
-						t.add(k.name, op, n, s)
-					}
+				if err := c.cells(ctx, t, nodes, all, round, op, n); err != nil {
+					return nil, err
 				}
 			}
 		}
@@ -87,25 +74,65 @@ func (c config) measure(ctx context.Context, servers int, progress io.Writer) (t
 	return t, nil
 }
 
-// begin makes the sessions, and each goroutine's worker.
-func (k *contestant) begin(ctx context.Context, goroutines int) error {
-	k.tokens, k.saved = make([]string, sessionsEach), make([]uint64, sessionsEach)
-	for range goroutines {
-		k.work = append(k.work, k.worker())
-	}
-	for i := range sessionsEach {
-		token, err := k.work[0].start(ctx, fmt.Sprintf("%04x%028x", i*40503%65536, i), &visit{})
-		if err != nil {
-			return err
+// cells are one round of one operation with n goroutines, a cell a peer. One goroutine is priced by round trips, and
+// those by where the scheduler puts the client and the servers; so there it has no say.
+func (c config) cells(ctx context.Context, t *table, nodes []*redistest.Server, all []*contestant, round int, op operation, n int) (err error) {
+	if n == 1 {
+		release, cannot := pin(nodes)
+		if t.unpinned = cannot; cannot == nil {
+			defer func() { err = errors.Join(err, release()) }()
 		}
-		k.tokens[i], k.saved[i] = token, 1
+	}
+	for i := range all {
+		k := all[(i+round+1)%len(all)] // what one leaves behind is not always the same one's to bear
+		if !k.does(op) {
+			continue
+		}
+		s, err := k.cell(ctx, nodes, op, n, c.cell)
+		if err != nil {
+			return fmt.Errorf("%s, %v, %d goroutines: %w", k.name, op, n, err)
+		}
+		if round >= 0 {
+			t.add(k.name, op, n, s)
+		}
 	}
 	return nil
 }
 
+func addresses(nodes []*redistest.Server) []string {
+	var addrs []string
+	for _, s := range nodes {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}
+
+// sessionID is an id as sites make them: 32 hexadecimal digits, spread by the first.
+func sessionID(i int) string { return fmt.Sprintf("%04x%028x", i*40503%65536, i) }
+
+// begin opens the peer and makes the sessions, and each goroutine's worker.
+func (p peer) begin(ctx context.Context, addrs []string, goroutines int) (*contestant, error) {
+	o, err := p.open(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	k := &contestant{peer: p, opened: o, tokens: make([]string, sessionsEach), saved: make([]uint64, sessionsEach)}
+	for range goroutines {
+		k.work = append(k.work, k.worker())
+	}
+	for i := range sessionsEach {
+		token, err := k.work[0].start(ctx, sessionID(i), &visit{})
+		if err != nil {
+			return nil, errors.Join(err, k.close())
+		}
+		k.tokens[i], k.saved[i] = token, 1
+	}
+	return k, nil
+}
+
 // cell lets n goroutines make requests for a time. A session is one goroutine's alone, so what each request must find
 // is known.
-func (k *contestant) cell(ctx context.Context, op operation, n int, d time.Duration) (sample, error) {
+func (k *contestant) cell(ctx context.Context, nodes []*redistest.Server, op operation, n int, d time.Duration) (sample, error) {
 	latency, errs := make([][]time.Duration, n), make([]error, n)
 	begin := make(chan struct{})
 	var end time.Time
@@ -141,6 +168,10 @@ func (k *contestant) cell(ctx context.Context, op operation, n int, d time.Durat
 	}
 	runtime.GC() // the garbage of the one before
 	var before, after runtime.MemStats
+	theirs, err := serversCPU(ctx, nodes)
+	if err != nil {
+		return sample{}, err
+	}
 	runtime.ReadMemStats(&before)
 	used, from := processCPU(), time.Now()
 	end = from.Add(d)
@@ -149,14 +180,21 @@ func (k *contestant) cell(ctx context.Context, op operation, n int, d time.Durat
 	took := time.Since(from)
 	used = processCPU() - used
 	runtime.ReadMemStats(&after)
-
-	s := sample{}
-	for _, l := range latency {
-		s.latency = append(s.latency, l...)
+	if err := errors.Join(errs...); err != nil {
+		return sample{}, err
 	}
-	requests := float64(len(s.latency))
-	s.rate = requests / took.Seconds()
-	s.allocs = float64(after.Mallocs-before.Mallocs) / requests
-	s.cpu = float64(used.Microseconds()) / requests
-	return s, errors.Join(errs...)
+	spent, err := serversCPU(ctx, nodes)
+	if err != nil {
+		return sample{}, err
+	}
+
+	all := slices.Concat(latency...)
+	requests := float64(len(all))
+	return sample{
+		rate:    requests / took.Seconds(),
+		allocs:  float64(after.Mallocs-before.Mallocs) / requests,
+		client:  float64(used.Microseconds()) / requests,
+		servers: float64((spent - theirs).Microseconds()) / requests,
+		p50:     quantile(all, 0.5), p99: quantile(all, 0.99),
+	}, nil
 }

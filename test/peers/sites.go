@@ -18,7 +18,6 @@ import (
 	"github.com/gorilla/sessions"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/sessionring/sessionring/internal/redistest"
 	"github.com/sessionring/sessionring/websession"
 )
 
@@ -112,9 +111,9 @@ func (s *site) read(ctx context.Context, token string, v *visit) error {
 }
 
 // openWebsession prolongs at every read, as the others do; by default it would once a minute.
-func openWebsession(copies int) func(context.Context, []*redistest.Server) (opened, error) {
-	return func(_ context.Context, servers []*redistest.Server) (opened, error) {
-		c, err := newClient(servers, copies, "web")
+func openWebsession(copies int) opener {
+	return func(_ context.Context, addrs []string) (opened, error) {
+		c, err := newClient(addrs, copies, "web", deadline)
 		if err != nil {
 			return opened{}, err
 		}
@@ -134,8 +133,8 @@ func openWebsession(copies int) func(context.Context, []*redistest.Server) (open
 }
 
 // openSCS has an idle timeout, without which scs does not prolong.
-func openSCS(_ context.Context, servers []*redistest.Server) (opened, error) {
-	client := redis.NewClient(&redis.Options{Addr: servers[0].Addr(), PoolSize: connections})
+func openSCS(_ context.Context, addrs []string) (opened, error) {
+	client := redis.NewClient(&redis.Options{Addr: addrs[0], PoolSize: connections})
 	m := scs.New()
 	m.Store, m.IdleTimeout = goredisstore.New(client), lifetime
 	return sites(func(s *site) http.Handler {
@@ -150,8 +149,8 @@ func openSCS(_ context.Context, servers []*redistest.Server) (opened, error) {
 // signingKey signs cookies of servers that end with this process.
 func signingKey() []byte { return []byte("0123456789abcdef0123456789abcdef") }
 
-func openGorilla(_ context.Context, servers []*redistest.Server) (opened, error) {
-	st, err := redistore.NewRediStore(connections, "tcp", servers[0].Addr(), "", "", signingKey())
+func openGorilla(_ context.Context, addrs []string) (opened, error) {
+	st, err := redistore.NewRediStore(connections, "tcp", addrs[0], "", "", signingKey())
 	if err != nil {
 		return opened{}, err
 	}
@@ -176,8 +175,8 @@ func valueOf(s *sessions.Session) string {
 	return data
 }
 
-func openGin(_ context.Context, servers []*redistest.Server) (opened, error) {
-	st, err := ginredis.NewStore(connections, "tcp", servers[0].Addr(), "", "", signingKey())
+func openGin(_ context.Context, addrs []string) (opened, error) {
+	st, err := ginredis.NewStore(connections, "tcp", addrs[0], "", "", signingKey())
 	if err != nil {
 		return opened{}, err
 	}

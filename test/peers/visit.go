@@ -23,22 +23,28 @@ type visit struct {
 
 // check says whether a session is what the last save left. It allocates nothing unless it is not.
 func check[T string | []byte](v *visit, got T) error {
+	n, err := saves(got)
+	if err == nil && n != v.want {
+		err = fmt.Errorf("session was saved %d times and holds the count %d", v.want, n)
+	}
+	return err
+}
+
+// saves is the count that a session of ours holds.
+func saves[T string | []byte](got T) (uint64, error) {
 	if len(got) != size {
-		return fmt.Errorf("session of %d bytes instead of %d", len(got), size)
+		return 0, fmt.Errorf("session of %d bytes instead of %d", len(got), size)
 	}
 	n := uint64(0)
 	for i := range digits {
 		n = n*10 + uint64(got[i]-'0')
 	}
-	if n != v.want {
-		return fmt.Errorf("session was saved %d times and holds the count %d", v.want, n)
-	}
 	for i := digits; i < size; i++ {
 		if got[i] != filler[i] {
-			return fmt.Errorf("byte %d of the session is another", i)
+			return 0, fmt.Errorf("byte %d of the session is another", i)
 		}
 	}
-	return nil
+	return n, nil
 }
 
 func (v *visit) head() (h [digits]byte) {
