@@ -29,6 +29,12 @@ func spread(b *testing.B, n int, f func(i int) error) {
 	var wg sync.WaitGroup
 	b.ReportAllocs()
 	b.ResetTimer()
+	before := cpuTime()
+	defer func() {
+		if used := cpuTime() - before; used > 0 {
+			b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+		}
+	}()
 	for range n {
 		wg.Go(func() {
 			for {

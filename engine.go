@@ -30,7 +30,7 @@ func (e *engine) drop(error)      {}
 func (e *engine) close()          { _ = e.client.Close() }
 
 // send runs the commands in a goroutine of its own, which ends with them or with the Client.
-func (e *engine) send(c *call, buf []byte) {
+func (e *engine) send(c *call, buf []byte) *conn {
 	c.sentAt = time.Now()
 	c.replies, c.err = c.store[:0], nil
 	cmds, err := parseCommands(buf)
@@ -39,7 +39,7 @@ func (e *engine) send(c *call, buf []byte) {
 			c.err = ErrClosed
 		}
 		c.op.end(c)
-		return
+		return nil
 	}
 	e.wg.Add(1)
 	go func() {
@@ -74,6 +74,7 @@ func (e *engine) send(c *call, buf []byte) {
 		}
 		c.op.end(c)
 	}()
+	return nil
 }
 
 // failed reports whether the call or one of its replies says that a server is not what it was.

@@ -346,7 +346,7 @@ func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want
 	for try := 0; ; try++ {
 		o := newOp()
 		k := &call{op: o, node: n, want: want}
-		n.pipe.send(k, buf)
+		n.send(k, buf)
 		select {
 		case <-o.wake:
 		case <-ctx.Done():

@@ -3,6 +3,7 @@ package sessionring
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -12,16 +13,36 @@ import (
 // on to the next in the order of preference where one fails or keeps it waiting, and ends when enough have
 // answered. What is asked, and what answers mean, is the operation's business.
 type fan struct {
+	fanRun
+
+	// Kept from one operation to the next: fans are pooled, since an operation needs one and little else.
+	op    op
+	timer *time.Timer
+	buf   []byte // commands on their way to a connection, which copies them
+	ended []*call
+
+	groups2   [2]group
+	tries4    [4]try
+	calls4    [4]call
+	copies4   [4]copyState
+	flushing4 [4]*conn
+	prefs     [2][8]int
+}
+
+// fanRun is what a fan knows of its operation.
+type fanRun struct {
 	c      *Client
 	v      *view
-	op     *op
 	name   string
 	id     string
 	encode func(f *fan, t *try) (buf []byte, want int)
 
 	groups     []group
 	tries      []try
-	ended      []*call
+	flushing   []*conn // connections that wait for this fan to write to them
+	used       int     // of calls4
+	out        int     // calls that have not ended
+	crowded    bool    // others use the same connections now
 	began      time.Time
 	until      time.Time     // the operation's deadline
 	wait       time.Duration // patience with one node
@@ -34,9 +55,7 @@ type fan struct {
 	decides    bool          // whoever was asked is waited for until the deadline
 	writes     bool          // a returning node that takes the write holds the newest: it counts
 
-	owed   []*node // owners that miss this write
-	pooled *[]byte // where buf comes from, while run lasts
-	buf    []byte
+	owed []*node // owners that miss this write
 
 	// of a write
 	data      []byte
@@ -44,11 +63,6 @@ type fan struct {
 	version   Version // what the caller is told
 	stampText string  // what is written beside each copy
 	lock      *Lock
-
-	groups2 [2]group
-	tries4  [4]try
-	copies4 [4]copyState
-	prefs   [2][8]int
 }
 
 // group is one ring's claim on the operation: so many answers from the front of its list. There is a second
@@ -90,23 +104,46 @@ const (
 	tryFailed            // not used, or gave an error that counts against it
 )
 
-var timers = sync.Pool{New: func() any {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}}
-
-// buffers are for encoding: a transport copies what it is given.
-var buffers = sync.Pool{New: func() any {
-	b := make([]byte, 0, 2048)
-	return &b
+var fans = sync.Pool{New: func() any {
+	f := &fan{timer: time.NewTimer(time.Hour), buf: make([]byte, 0, 2048)}
+	f.timer.Stop()
+	f.op.wake = make(chan struct{}, 1)
+	f.op.ended = f.op.store[:0]
+	return f
 }}
 
 const maxPooledBuffer = 64 << 10 // a large session must not stay in memory for ever
 
+// release gives the fan back. Nothing of it may be used any more; what a node may still write to is left alone.
+func (f *fan) release() {
+	if f.out > 0 {
+		return
+	}
+	for i := range f.calls4[:f.used] {
+		k := &f.calls4[i]
+		clear(k.replies)
+		k.replies, k.conn, k.node, k.err = nil, nil, nil, nil
+	}
+	clear(f.tries4[:min(len(f.tries), len(f.tries4))])
+	clear(f.copies4[:])
+	clear(f.ended)
+	f.groups2 = [2]group{}
+	if cap(f.buf) > maxPooledBuffer {
+		f.buf = make([]byte, 0, 2048)
+	}
+	f.fanRun = fanRun{}
+	fans.Put(f)
+}
+
 // newFan prepares an operation on id.
 func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, *try) ([]byte, int)) *fan {
-	f := &fan{c: c, v: c.view.Load(), op: newOp(), name: name, id: id, encode: encode, began: time.Now()}
+	f := fans.Get().(*fan)
+	select {
+	case <-f.op.wake: // of an end that was taken without it
+	default:
+	}
+	f.c, f.v, f.name, f.id, f.encode, f.began = c, c.view.Load(), name, id, encode, time.Now()
+	f.flushing = f.flushing4[:0]
 	f.until = f.began.Add(c.conf.deadline)
 	if d, ok := ctx.Deadline(); ok && d.Before(f.until) {
 		f.until = d
@@ -233,42 +270,72 @@ func (f *fan) send(i int) {
 	t := &f.tries[i]
 	t.hints, t.judged = t.hints[:0], false
 	buf, want := f.encode(f, t)
-	t.call = &call{op: f.op, node: t.node, want: want, again: t.call != nil, epoch: t.node.health.epoch.Load()}
-	t.state = tryPending
-	t.node.pipe.send(t.call, buf) // copies buf
-	f.buf = nil
-	if f.pooled != nil && cap(buf) <= maxPooledBuffer {
-		*f.pooled, f.buf = buf[:0], buf[:0]
+	f.buf = buf[:0]
+	k := f.newCall()
+	k.op, k.node, k.want, k.again, k.epoch = &f.op, t.node, want, t.call != nil, t.node.health.epoch.Load()
+	t.call, t.state = k, tryPending
+	f.out++
+	cn := t.node.pipe.send(k, buf)
+	f.crowded = f.crowded || k.ahead > 0
+	if cn != nil {
+		f.flushing = append(f.flushing, cn)
 	}
+}
+
+// newCall is one that no node will write to any more.
+func (f *fan) newCall() *call {
+	if f.used == len(f.calls4) {
+		return &call{}
+	}
+	f.used++
+	k := &f.calls4[f.used-1]
+	k.conn, k.ahead = nil, 0
+	return k
+}
+
+// flush writes to the connections that wait for it. Where others are about to use them too, they go first: their
+// commands leave in the same write, and a write costs more than all else that a request does.
+func (f *fan) flush() {
+	if len(f.flushing) == 0 {
+		return
+	}
+	if f.crowded {
+		runtime.Gosched()
+	}
+	for i, cn := range f.flushing {
+		cn.flush()
+		f.flushing[i] = nil
+	}
+	f.flushing = f.flushing[:0]
 }
 
 // run drives the fan until enough have answered, or nobody else can. It returns nil, or the caller's own
 // context error; what the answers mean is read from f.tries.
 func (f *fan) run(ctx context.Context) error {
-	timer := timers.Get().(*time.Timer)
-	f.pooled = buffers.Get().(*[]byte)
-	f.buf = *f.pooled
-	defer func() {
-		timer.Stop()
-		timers.Put(timer)
-		buffers.Put(f.pooled)
-		f.pooled, f.buf = nil, nil
-	}()
+	defer f.timer.Stop()
 	for {
-		if f.advance() {
+		done := f.advance()
+		f.flush()
+		if done {
 			return nil
 		}
-		timer.Reset(f.nextLook())
+		if !f.op.await(f.enough()) {
+			f.collect()
+			continue
+		}
+		f.timer.Reset(f.nextLook())
 		select {
 		case <-f.op.wake:
 			f.collect()
-		case <-timer.C:
+		case <-f.timer.C:
 			if !f.giveUpOn(time.Now()) {
 				return nil // the deadline
 			}
 		case <-ctx.Done():
 			f.collect() // an answer that is there counts
-			if f.advance() {
+			done := f.advance()
+			f.flush()
+			if done {
 				return nil
 			}
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -278,6 +345,20 @@ func (f *fan) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// enough is how many more answers are worth waking up for: all that are waited for, as long as none brings trouble.
+func (f *fan) enough() int {
+	n := 0
+	for i := range f.tries {
+		switch t := &f.tries[i]; {
+		case t.state == tryPending && t.unsure, t.state == tryLate:
+			return 1
+		case t.state == tryPending:
+			n++
+		}
+	}
+	return n
 }
 
 // advance starts what is wanted and reports whether the fan is done.
@@ -412,6 +493,7 @@ func (f *fan) eachOwner(each func(*node)) {
 // collect takes in the calls that ended.
 func (f *fan) collect() {
 	f.ended = f.op.take(f.ended[:0])
+	f.out -= len(f.ended)
 	for _, k := range f.ended {
 		i := f.indexOf(k)
 		if i < 0 {

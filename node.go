@@ -82,6 +82,26 @@ func (n *node) slotTag(id string) string {
 	return "{" + key + "}"
 }
 
+// send hands a call to the node outside any fan.
+func (n *node) send(c *call, buf []byte) {
+	if cn := n.pipe.send(c, buf); cn != nil {
+		cn.flush()
+	}
+}
+
+// appendKey and appendStampKey append the keys of an id as arguments.
+func (n *node) appendKey(b []byte, id string) []byte { return appendJoined(b, n.cfg.Prefix, id) }
+
+func (n *node) appendStampKey(b []byte, id string) []byte {
+	switch {
+	case n.cluster:
+		return appendArg(b, n.stampKey(id))
+	case n.cfg.Prefix == DefaultPrefix:
+		return appendJoined(b, stampPrefix, id)
+	}
+	return appendJoined(b, stampKeyPrefix, n.cfg.Prefix, id)
+}
+
 // hintKey is where ids wait for another node.
 func (n *node) hintKey(other *node) string { return hintPrefix + n.scope + other.id }
 
@@ -292,5 +312,8 @@ func (f facts) unfit() error {
 }
 
 func formatMillis(d time.Duration) string {
-	return strconv.FormatInt(max(1, d.Milliseconds()), 10)
+	return strconv.FormatInt(millis(d), 10)
 }
+
+// millis is a lifetime as Redis takes it: at least 1.
+func millis(d time.Duration) int64 { return max(1, d.Milliseconds()) }

@@ -1,11 +1,7 @@
 package sessionring
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -22,33 +18,59 @@ const (
 type call struct {
 	op      *op
 	node    *node
-	counted bool // its answer counts towards the answers that the operation wants
-	late    bool // longer away than the operation's patience
 	again   bool // sent a second time after its connection broke
 	epoch   uint64
 	conn    *conn
+	ahead   int // calls that waited on the connection when this one joined them
 	sentAt  time.Time
 	want    int // replies expected (arrays count one)
-	got     int
 	replies []reply
 	err     error
 	store   [6]reply
+	small   [smallBulks]byte // where short replies stand: stamps above all
+}
+
+// smallBulks is how many bytes of short replies a call has room for in itself.
+const smallBulks = 64
+
+// troubled reports whether a call brought anything but plain answers.
+func (c *call) troubled() bool {
+	if c.err != nil {
+		return true
+	}
+	for i := range c.replies {
+		if c.replies[i].err != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // op collects the ends of its calls, whenever they come.
 type op struct {
-	mu    sync.Mutex
-	ended []*call
-	wake  chan struct{}
+	mu     sync.Mutex
+	enough int // ends that are worth waking somebody for, unless there is trouble
+	ended  []*call
+	store  [4]*call
+	wake   chan struct{}
 }
 
-func newOp() *op { return &op{wake: make(chan struct{}, 1)} }
+func newOp() *op {
+	o := &op{wake: make(chan struct{}, 1)}
+	o.ended = o.store[:0]
+	return o
+}
 
-// end is called once for each send of a call, by the connection's goroutine.
+// end is called once for each send of a call, by the connection's goroutine. The call is its operation's again.
 func (o *op) end(c *call) {
+	trouble := c.troubled()
 	o.mu.Lock()
 	o.ended = append(o.ended, c)
+	wake := trouble || len(o.ended) >= o.enough
 	o.mu.Unlock()
+	if !wake {
+		return
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -59,15 +81,36 @@ func (o *op) end(c *call) {
 func (o *op) take(dst []*call) []*call {
 	o.mu.Lock()
 	dst = append(dst, o.ended...)
+	clear(o.ended)
 	o.ended = o.ended[:0]
 	o.mu.Unlock()
 	return dst
 }
 
+// await says how many ends are worth waking for; false where they are there already.
+func (o *op) await(enough int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.enough = enough
+	if len(o.ended) == 0 {
+		return true
+	}
+	if len(o.ended) >= enough {
+		return false
+	}
+	for _, c := range o.ended {
+		if c.troubled() {
+			return false
+		}
+	}
+	return true
+}
+
 // transport carries an operation's calls to a node: a pipe, or an engine's own client.
 type transport interface {
-	// send queues a call's commands. The call ends through op.end, exactly once, whatever happens.
-	send(c *call, buf []byte)
+	// send queues a call's commands; buf is copied. The call ends through op.end, exactly once, whatever happens.
+	// Where it returns a connection, it is for the caller to flush it, soon: nobody else will.
+	send(c *call, buf []byte) *conn
 	// adopt makes a connection that a probe made the transport's own.
 	adopt(d *dialed)
 	// drop closes the connection, so that the next call makes a new one.
@@ -84,8 +127,9 @@ type pipe struct {
 	up   func(d *dialed)
 	wg   *sync.WaitGroup
 
+	conn atomic.Pointer[conn] // changes under mu
+
 	mu     sync.Mutex
-	conn   *conn
 	closed bool
 }
 
@@ -96,26 +140,42 @@ type dialed struct {
 	facts   facts
 }
 
-func (p *pipe) send(c *call, buf []byte) {
+func (p *pipe) send(c *call, buf []byte) *conn {
 	c.sentAt = time.Now()
-	c.got, c.err = 0, nil
+	c.err = nil
 	c.replies = c.store[:0]
+	if cn := p.conn.Load(); cn != nil {
+		if ok, mine := cn.push(c, buf); mine {
+			return cn
+		} else if ok {
+			return nil
+		}
+	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.closed {
-		p.mu.Unlock()
 		c.err = ErrClosed
 		c.op.end(c)
-		return
+		return nil
 	}
-	cn := p.conn
-	if cn == nil || !cn.push(c, buf) {
-		cn = newConn(p)
-		p.conn = cn
-		cn.push(c, buf)
-		p.wg.Add(1)
-		go cn.run()
+	if cn := p.conn.Load(); cn != nil {
+		if ok, mine := cn.push(c, buf); mine {
+			return cn
+		} else if ok {
+			return nil
+		}
 	}
-	p.mu.Unlock()
+	cn := newConn(p)
+	cn.push(c, buf)
+	p.start(cn)
+	return nil
+}
+
+// start makes cn the pipe's connection; p.mu is held.
+func (p *pipe) start(cn *conn) {
+	p.conn.Store(cn)
+	p.wg.Add(1)
+	go cn.run()
 }
 
 func (p *pipe) adopt(d *dialed) {
@@ -127,10 +187,8 @@ func (p *pipe) adopt(d *dialed) {
 		d.release()
 		return
 	}
-	old := p.conn
-	p.conn = cn
-	p.wg.Add(1)
-	go cn.run()
+	old := p.conn.Load()
+	p.start(cn)
 	p.mu.Unlock()
 	if old != nil {
 		// It may lead to a server that the host's name has left, or that has become a replica.
@@ -140,8 +198,7 @@ func (p *pipe) adopt(d *dialed) {
 
 func (p *pipe) drop(cause error) {
 	p.mu.Lock()
-	cn := p.conn
-	p.conn = nil
+	cn := p.conn.Swap(nil)
 	p.mu.Unlock()
 	if cn != nil {
 		cn.fail(cause)
@@ -151,243 +208,9 @@ func (p *pipe) drop(cause error) {
 func (p *pipe) close() {
 	p.mu.Lock()
 	p.closed = true
-	cn := p.conn
-	p.conn = nil
+	cn := p.conn.Swap(nil)
 	p.mu.Unlock()
 	if cn != nil {
 		cn.fail(ErrClosed)
 	}
-}
-
-// conn is one shared connection: a queue of calls whose replies come in its order.
-type conn struct {
-	pipe   *pipe
-	dialed *dialed
-	ctx    context.Context // ends when the connection does
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	buf     []byte // encoded, not yet handed to the writer
-	waiting []*call
-	head    int // waiting[head] gets the next reply
-	err     error
-
-	heard atomic.Int64 // when bytes last came, Unix nanoseconds
-	wake  chan struct{}
-}
-
-func newConn(p *pipe) *conn {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &conn{pipe: p, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1)}
-}
-
-// push queues a call; false where the connection has ended.
-func (cn *conn) push(c *call, buf []byte) bool {
-	cn.mu.Lock()
-	if cn.err != nil {
-		cn.mu.Unlock()
-		return false
-	}
-	if len(cn.waiting)-cn.head >= maxPipeCalls || (len(cn.buf) > 0 && len(cn.buf)+len(buf) > maxPipeBytes) {
-		cn.mu.Unlock()
-		c.err = ErrOverloaded
-		c.op.end(c)
-		return true
-	}
-	c.conn = cn
-	cn.buf = append(cn.buf, buf...)
-	cn.waiting = append(cn.waiting, c)
-	cn.mu.Unlock()
-	select {
-	case cn.wake <- struct{}{}:
-	default:
-	}
-	return true
-}
-
-func (cn *conn) broken() bool {
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	return cn.err != nil
-}
-
-// silentSince reports whether nothing at all has come back since t: a hung node, not a slow command.
-func (cn *conn) silentSince(t time.Time) bool {
-	return cn.heard.Load() < t.UnixNano()
-}
-
-// waitingSince is when the oldest unanswered call was sent, or bytes last came; the present where none waits.
-func (cn *conn) waitingSince() time.Time {
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	if cn.head >= len(cn.waiting) {
-		return time.Now()
-	}
-	since := cn.waiting[cn.head].sentAt
-	if heard := time.Unix(0, cn.heard.Load()); heard.After(since) {
-		since = heard
-	}
-	return since
-}
-
-// listener notes when bytes arrive: a large session on its way is no sign of a hung node.
-type listener struct{ *conn }
-
-func (l listener) Read(b []byte) (int, error) {
-	n, err := l.dialed.nc.Read(b)
-	if n > 0 {
-		l.heard.Store(time.Now().UnixNano())
-	}
-	return n, err
-}
-
-// fail ends the connection and every call on it, once.
-func (cn *conn) fail(err error) {
-	cn.mu.Lock()
-	if cn.err != nil {
-		cn.mu.Unlock()
-		return
-	}
-	cn.err = err
-	calls := cn.waiting[cn.head:]
-	cn.waiting, cn.head, cn.buf = nil, 0, nil
-	d := cn.dialed
-	cn.mu.Unlock()
-	cn.cancel()
-	if d != nil {
-		d.release()
-	}
-	for _, c := range calls {
-		c.err = err
-		c.op.end(c)
-	}
-}
-
-// run makes the connection and writes to it; reading has a goroutine of its own. Both end with the connection.
-func (cn *conn) run() {
-	defer cn.pipe.wg.Done()
-	defer cn.cancel()
-	cn.mu.Lock()
-	d := cn.dialed
-	cn.mu.Unlock()
-	if d == nil {
-		var err error
-		if d, err = cn.pipe.dial(cn.ctx); err != nil {
-			if cn.ctx.Err() == nil {
-				cn.pipe.down(err)
-			}
-			cn.fail(err)
-			return
-		}
-		cn.mu.Lock()
-		if cn.err != nil { // closed meanwhile
-			cn.mu.Unlock()
-			d.release()
-			return
-		}
-		cn.dialed = d
-		cn.mu.Unlock()
-		cn.pipe.up(d)
-	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		cn.readLoop()
-	}()
-	cn.writeLoop(d.nc)
-	<-read
-}
-
-func (cn *conn) writeLoop(nc net.Conn) {
-	var out []byte
-	for {
-		select {
-		case <-cn.wake:
-		case <-cn.ctx.Done():
-			return
-		}
-		cn.mu.Lock()
-		if cn.err != nil {
-			cn.mu.Unlock()
-			return
-		}
-		out, cn.buf = cn.buf, out[:0]
-		cn.mu.Unlock()
-		if len(out) == 0 {
-			continue
-		}
-		if _, err := nc.Write(out); err != nil {
-			cn.fail(brokenBy(err))
-			return
-		}
-		if cap(out) > 1<<20 {
-			out = nil // a large session must not hold its buffer for ever
-		}
-	}
-}
-
-func (cn *conn) readLoop() {
-	r := respReader{bufio.NewReaderSize(listener{cn}, 16<<10)}
-	for {
-		if _, err := r.br.Peek(1); err != nil {
-			cn.fail(brokenBy(err))
-			return
-		}
-		cn.mu.Lock()
-		if cn.err != nil {
-			cn.mu.Unlock()
-			return
-		}
-		if cn.head == len(cn.waiting) {
-			cn.mu.Unlock()
-			cn.fail(fmt.Errorf("%w: a reply to no command", errProtocol))
-			return
-		}
-		c := cn.waiting[cn.head]
-		cn.mu.Unlock()
-
-		// The call is this goroutine's alone until it ends or the connection fails.
-		replies, err := r.readReply(c.replies)
-		cn.mu.Lock()
-		if cn.err != nil { // failed meanwhile: the call has ended
-			cn.mu.Unlock()
-			return
-		}
-		if err != nil {
-			cn.mu.Unlock()
-			cn.fail(brokenBy(err))
-			return
-		}
-		c.replies = replies
-		c.got++
-		if c.got < c.want {
-			cn.mu.Unlock()
-			continue
-		}
-		cn.waiting[cn.head] = nil
-		cn.head++
-		if cn.head == len(cn.waiting) {
-			cn.waiting, cn.head = cn.waiting[:0], 0
-		} else if cn.head >= 1024 && cn.head*2 > len(cn.waiting) {
-			n := copy(cn.waiting, cn.waiting[cn.head:])
-			clear(cn.waiting[n:])
-			cn.waiting, cn.head = cn.waiting[:n], 0
-		}
-		cn.mu.Unlock()
-		c.op.end(c)
-	}
-}
-
-// errReplaced ends a connection whose node was found again by another one.
-var errReplaced = errors.New("a newer connection took its place")
-
-// brokenBy marks the error of a connection that worked as one that a fresh connection may mend.
-func brokenBy(err error) error {
-	if errors.Is(err, errProtocol) {
-		return err
-	}
-	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: %w", errConnBroken, io.EOF)
-	}
-	return fmt.Errorf("%w: %w", errConnBroken, err)
 }

@@ -155,7 +155,7 @@ func fakeServer(t testing.TB, serve func(w *bufio.Writer, args []string) bool) s
 			mu.Unlock()
 			wg.Go(func() {
 				defer nc.Close()
-				r, w := respReader{bufio.NewReader(nc)}, bufio.NewWriter(nc)
+				r, w := respReader{br: bufio.NewReader(nc)}, bufio.NewWriter(nc)
 				for {
 					replies, err := r.readReply(nil)
 					if err != nil {

@@ -1,6 +1,7 @@
 package sessionring
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -30,26 +31,26 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	if opt.Touch {
 		ttl = c.lifetimeOr(opt.Lifetime)
 	}
-	var it Item
-	var f *fan
-	var err error
-	for i := range 3 {
+	f := c.newFan(ctx, "get", id, encodeRead)
+	f.touch = ttl
+	it, again, err := c.readOnce(ctx, f)
+	for tries := 1; again && tries < 3 && time.Now().Before(f.until); tries++ {
 		next := c.newFan(ctx, "get", id, encodeRead)
-		if i > 0 {
-			next.continues(f)
-		}
+		next.continues(f)
+		next.touch = ttl
+		f.release()
 		f = next
-		f.touch = ttl
-		var again bool
 		it, again, err = c.readOnce(ctx, f)
-		if !again || !time.Now().Before(f.until) {
-			break
-		}
 	}
 	if err == nil {
 		c.clock.saw(it.Version)
+		if len(it.Data) <= smallBulks {
+			it.Data = bytes.Clone(it.Data) // it stands in the call, which others use next
+		}
 	}
-	return it, c.ended(f, err)
+	err = c.ended(f, err)
+	f.release()
+	return it, err
 }
 
 func (c *Client) lifetimeOr(d time.Duration) time.Duration {
@@ -72,26 +73,33 @@ func encodeRead(f *fan, t *try) ([]byte, int) {
 			}
 		}
 	}
-	b := f.buf[:0]
-	key, side := t.node.key(f.id), ""
-	if !t.plain() {
-		side = t.node.stampKey(f.id)
-	}
 	t.value = t.value || t.php // PHP may have written since: the data tell
+	b, n := f.buf[:0], t.node
 	switch {
 	case t.plain() && f.touch > 0:
-		return appendExpire(appendCommand(b, "GET", key), key, f.touch), 2
+		return appendExpire(n.appendKey(appendArg(appendHeader(b, 2), "GET"), f.id), n.key(f.id), f.touch), 2
 	case t.plain():
-		return appendCommand(b, "GET", key), 1
+		return n.appendKey(appendArg(appendHeader(b, 2), "GET"), f.id), 1
 	case f.touch > 0 && t.value:
-		return appendScript(b, touchScript, t, "2", key, side, formatMillis(f.touch), "v"), 1
+		return appendArg(f.appendTouch(b, t, 2), "v"), 1
 	case f.touch > 0:
-		return appendScript(b, touchScript, t, "2", key, side, formatMillis(f.touch)), 1
+		return f.appendTouch(b, t, 1), 1
 	case t.value:
-		return appendCommand(b, "MGET", key, side), 1
+		return n.appendStampKey(n.appendKey(appendArg(appendHeader(b, 3), "MGET"), f.id), f.id), 1
 	default:
-		return appendCommand(b, "GET", side), 1
+		return n.appendStampKey(appendArg(appendHeader(b, 2), "GET"), f.id), 1
 	}
+}
+
+// appendTouch calls the touch script with its first argument; the caller appends the others.
+func (f *fan) appendTouch(b []byte, t *try, args int) []byte {
+	return appendIntArg(f.appendGuarded(b, touchScript, t, args), millis(f.touch))
+}
+
+// appendGuarded calls a script on value and stamp; its arguments are for the caller to append.
+func (f *fan) appendGuarded(b []byte, s *script, t *try, args int) []byte {
+	b = appendArg(appendEval(b, s, t, 3+args), "2")
+	return t.node.appendStampKey(t.node.appendKey(b, f.id), f.id)
 }
 
 // appendExpire extends a key's life; whole seconds by EXPIRE, as PHP does.
@@ -111,8 +119,8 @@ type copyState struct {
 	lost  bool // stamped, but the value is gone: evicted
 }
 
-// copyOf reads a try's replies.
-func copyOf(t *try) (copyState, error) {
+// copyOf reads a try's replies. known is a version that it may well hold.
+func copyOf(t *try, known Version) (copyState, error) {
 	s := copyState{t: t}
 	r := t.call.replies
 	if len(r) == 0 {
@@ -132,7 +140,7 @@ func copyOf(t *try) (copyState, error) {
 	default:
 		st = r[0]
 	}
-	if parsed, ok := parseStamp(st.b); ok && !st.null {
+	if parsed, ok := parseStampAs(st.b, known); ok && !st.null {
 		s.stamp = parsed
 		if d := digestOf(st.b); t.value && d != "" && !parsed.dead {
 			switch {
@@ -257,11 +265,13 @@ func (f *fan) waitForLate() bool {
 func (f *fan) copies() ([]copyState, error) {
 	out := f.copies4[:0]
 	var firstErr error
+	var known Version
 	for i := range f.tries {
 		if f.tries[i].state != tryAnswered {
 			continue
 		}
-		s, err := copyOf(&f.tries[i])
+		s, err := copyOf(&f.tries[i], known)
+		known = s.stamp.version
 		if err != nil {
 			firstErr = errors.Join(firstErr, err)
 			continue

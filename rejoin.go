@@ -220,7 +220,7 @@ func (c *Client) hintsFor(ctx context.Context, n *node, v *view, wait time.Durat
 		if src.health.now() == StateDown {
 			continue
 		}
-		src.pipe.send(&call{op: o, node: src, want: 1}, appendCommand(nil, "SCARD", src.hintKey(n)))
+		src.send(&call{op: o, node: src, want: 1}, appendCommand(nil, "SCARD", src.hintKey(n)))
 		out++
 	}
 	total := int64(0)
@@ -233,7 +233,7 @@ func (c *Client) hintsFor(ctx context.Context, n *node, v *view, wait time.Durat
 		for _, k := range o.take(nil) {
 			if judge(k.err) == verdictRetry && !k.again {
 				k.again = true
-				k.node.pipe.send(k, appendCommand(nil, "SCARD", k.node.hintKey(n)))
+				k.node.send(k, appendCommand(nil, "SCARD", k.node.hintKey(n)))
 				continue
 			}
 			out--

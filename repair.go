@@ -262,7 +262,7 @@ func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 		b = appendCommand(b, "PTTL", side)
 		calls[i] = &call{op: o, node: h.node, want: 3}
 		left++
-		h.node.pipe.send(calls[i], b)
+		h.node.send(calls[i], b)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

@@ -25,7 +25,10 @@ const maxReplyBulk = 512 << 20 // a Redis string's own limit
 var errProtocol = errors.New("unexpected bytes from the node: is it a Redis server?")
 
 // respReader reads replies.
-type respReader struct{ br *bufio.Reader }
+type respReader struct {
+	br    *bufio.Reader
+	small []byte // room for short bulks
+}
 
 // readReply appends one reply to dst, an array as a head and its elements, nested ones flattened likewise.
 func (r *respReader) readReply(dst []reply) ([]reply, error) {
@@ -84,7 +87,13 @@ func (r *respReader) read(dst []reply, depth int) ([]reply, error) {
 // bulk reads n bytes and CRLF. What is claimed is only allocated as it arrives.
 func (r *respReader) bulk(n int) ([]byte, error) {
 	const step = 1 << 20
-	b := make([]byte, min(n, step))
+	var b []byte
+	if at := len(r.small); n <= cap(r.small)-at {
+		r.small = r.small[:at+n]
+		b = r.small[at : at+n : at+n]
+	} else {
+		b = make([]byte, min(n, step))
+	}
 	for got := 0; ; {
 		m, err := io.ReadFull(r.br, b[got:])
 		if got += m; err != nil {
@@ -95,14 +104,15 @@ func (r *respReader) bulk(n int) ([]byte, error) {
 		}
 		b = append(b, make([]byte, min(n-got, len(b)))...)
 	}
-	var crlf [2]byte
-	if _, err := io.ReadFull(r.br, crlf[:]); err != nil {
+	crlf, err := r.br.Peek(2)
+	if err != nil {
 		return nil, err
 	}
-	if crlf != [2]byte{'\r', '\n'} {
+	if crlf[0] != '\r' || crlf[1] != '\n' {
 		return nil, errProtocol
 	}
-	return b, nil
+	_, err = r.br.Discard(2)
+	return b, err
 }
 
 // line reads up to CRLF; valid until the next read.
@@ -141,6 +151,27 @@ func appendHeader(dst []byte, n int) []byte {
 	dst = append(dst, '*')
 	dst = strconv.AppendInt(dst, int64(n), 10)
 	return append(dst, '\r', '\n')
+}
+
+// appendJoined appends one argument that stands in parts.
+func appendJoined(dst []byte, parts ...string) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	dst = append(dst, '$')
+	dst = strconv.AppendInt(dst, int64(n), 10)
+	dst = append(dst, '\r', '\n')
+	for _, p := range parts {
+		dst = append(dst, p...)
+	}
+	return append(dst, '\r', '\n')
+}
+
+// appendIntArg appends a number as an argument.
+func appendIntArg(dst []byte, n int64) []byte {
+	var digits [20]byte
+	return appendArg(dst, strconv.AppendInt(digits[:0], n, 10))
 }
 
 func appendArg[T ~string | ~[]byte](dst []byte, a T) []byte {

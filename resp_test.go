@@ -14,7 +14,7 @@ import (
 )
 
 func readAll(r io.Reader, size int) ([][]reply, error) {
-	rr := respReader{bufio.NewReaderSize(r, size)}
+	rr := respReader{br: bufio.NewReaderSize(r, size)}
 	var out [][]reply
 	for {
 		got, err := rr.readReply(nil)

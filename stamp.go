@@ -46,7 +46,10 @@ type stamp struct {
 }
 
 // parseStamp reads a stamp; ok is false for bytes that are none, which count as no stamp.
-func parseStamp(b []byte) (s stamp, ok bool) {
+func parseStamp(b []byte) (s stamp, ok bool) { return parseStampAs(b, "") }
+
+// parseStampAs is parseStamp where the version is likely to be a known one, which then needs no memory of its own.
+func parseStampAs(b []byte, known Version) (s stamp, ok bool) {
 	if (len(b) != stampLen && len(b) != stampLen+digestLen) || b[16] != '.' || (b[versionLen] != stampValue && b[versionLen] != stampMoved && b[versionLen] != stampDead) {
 		return stamp{}, false
 	}
@@ -55,7 +58,10 @@ func parseStamp(b []byte) (s stamp, ok bool) {
 			return stamp{}, false
 		}
 	}
-	return stamp{version: Version(b[:versionLen]), dead: b[versionLen] == stampDead}, true
+	if string(known) != string(b[:versionLen]) {
+		known = Version(b[:versionLen])
+	}
+	return stamp{version: known, dead: b[versionLen] == stampDead}, true
 }
 
 // sameStamp reports whether two stamps as they stand say the same, however they came there.
@@ -120,7 +126,10 @@ func newClock(now func() time.Time) *clock {
 }
 
 // next returns a version greater than all seen.
-func (c *clock) next() Version {
+func (c *clock) next() Version { return Version(c.nextStamp()[:versionLen]) }
+
+// nextStamp is the stamp of a value with the next version.
+func (c *clock) nextStamp() string {
 	ms := uint64(max(c.now().UnixMilli()+c.ahead.Load(), 1))
 	for {
 		last := c.last.Load()
@@ -129,14 +138,15 @@ func (c *clock) next() Version {
 			n = maxCounter // 300,000 years on; order then rests on the tag
 		}
 		if c.last.CompareAndSwap(last, n) {
-			var b [versionLen]byte
+			var b [stampLen]byte
 			for i := 15; i >= 0; i-- {
 				b[i] = byte('0' + n%10)
 				n /= 10
 			}
 			b[16] = '.'
 			copy(b[17:], c.tag)
-			return Version(b[:])
+			b[versionLen] = stampValue
+			return string(b[:])
 		}
 	}
 }
@@ -147,8 +157,8 @@ func (c *clock) saw(v Version) {
 		return
 	}
 	n, err := strconv.ParseUint(string(v[:16]), 10, 64)
-	if err != nil {
-		return
+	if err != nil || n <= c.last.Load() {
+		return // what was made or seen before says nothing new
 	}
 	c.runAhead(int64(n) - c.now().UnixMilli())
 	for {

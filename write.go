@@ -39,41 +39,45 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 	if opt.IfVersion != nil {
 		return c.storeIf(ctx, id, data, ttl, opt)
 	}
-	version := c.clock.next()
-	var before *fan
+	f := c.newFan(ctx, "set", id, encodeWrite)
+	f.prepareWrite(data, ttl, c.clock.nextStamp(), opt)
 	for {
-		f := c.newFan(ctx, "set", id, encodeWrite)
-		if before != nil {
-			f.continues(before)
-		}
-		f.prepareWrite(data, ttl, version, opt)
 		refused, err := c.writeOnce(ctx, f)
 		if err == nil && refused.version != "" {
 			// Somebody wrote with a greater version: this write is the later one, so it takes a greater still.
 			c.clock.saw(refused.version)
-			version = c.clock.next()
-			before = f
-			if overtaken, err := c.raise(ctx, f, version); err != nil || overtaken {
-				return f.version, c.ended(f, err)
+			text := c.clock.nextStamp()
+			var overtaken bool
+			overtaken, err = c.raise(ctx, f, Version(text[:versionLen]))
+			if err == nil && !overtaken {
+				if time.Now().Before(f.until) {
+					next := c.newFan(ctx, "set", id, encodeWrite)
+					next.continues(f)
+					next.prepareWrite(data, ttl, text, opt)
+					f.release()
+					f = next
+					continue
+				}
+				err = f.noNode()
 			}
-			if time.Now().Before(f.until) {
-				continue
-			}
-			err = f.noNode()
 		}
-		return f.version, c.ended(f, err)
+		version := f.version
+		err = c.ended(f, err)
+		f.release()
+		return version, err
 	}
 }
 
-func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt SetOptions) {
+// prepareWrite makes f a write with a stamp that the clock gave.
+func (f *fan) prepareWrite(data []byte, ttl time.Duration, text string, opt SetOptions) {
 	f.writes = true
-	f.data, f.ttl, f.version, f.lock = data, ttl, version, opt.Lock
+	f.data, f.ttl, f.version, f.lock = data, ttl, Version(text[:versionLen]), opt.Lock
 	f.wait += time.Duration(len(data)) * 50 // large sessions at 20 MB/s
 	f.proof += time.Duration(len(data)) * 50
 	if !f.v.stamped {
 		f.version = plainVersion(data)
 	}
-	f.stampText = stamp{version: version}.String()
+	f.stampText = text
 	if f.v.mixed {
 		f.stampText += string(plainVersion(data))
 	}
@@ -82,22 +86,20 @@ func (f *fan) prepareWrite(data []byte, ttl time.Duration, version Version, opt 
 // encodeWrite stores value and stamp on one node, under the guard; where PHP's own layout is kept, the owner
 // gets what PHP would have sent.
 func encodeWrite(f *fan, t *try) ([]byte, int) {
-	key, ttl := t.node.key(f.id), formatMillis(f.ttl)
-	b := f.buf[:0]
+	b, n := f.buf[:0], t.node
 	plain := t.plain()
 	switch {
 	case f.lock != nil:
 		b = f.appendFenced(b, t, "*")
 	case plain && f.ttl%time.Second == 0:
-		b = appendHeader(b, 4)
-		b = appendArg(appendArg(appendArg(b, "SETEX"), key), formatMillis(f.ttl/1000))
-		b = appendArg(b, f.data)
+		b = n.appendKey(appendArg(appendHeader(b, 4), "SETEX"), f.id)
+		b = appendArg(appendIntArg(b, millis(f.ttl/1000)), f.data)
 	case plain:
-		b = appendHeader(b, 4)
-		b = appendArg(appendArg(appendArg(b, "PSETEX"), key), ttl)
-		b = appendArg(b, f.data)
+		b = n.appendKey(appendArg(appendHeader(b, 4), "PSETEX"), f.id)
+		b = appendArg(appendIntArg(b, millis(f.ttl)), f.data)
 	default:
-		b = appendScript(b, writeScript, t, "2", key, t.node.stampKey(f.id), f.stampText, ttl, f.data)
+		b = appendArg(f.appendGuarded(b, writeScript, t, 3), f.stampText)
+		b = appendArg(appendIntArg(b, millis(f.ttl)), f.data)
 	}
 	return f.appendHints(b, t, 1)
 }
@@ -124,13 +126,7 @@ func (f *fan) appendFenced(b []byte, t *try, expected string) []byte {
 // appendScript calls a script by its name, or with its text where the node may not know it yet. Arguments
 // are strings or bytes.
 func appendScript(b []byte, s *script, t *try, args ...any) []byte {
-	t.script = s
-	b = appendHeader(b, 2+len(args))
-	if t.node.knows(s) {
-		b = appendArg(appendArg(b, "EVALSHA"), s.sha)
-	} else {
-		b = appendArg(appendArg(b, "EVAL"), s.text)
-	}
+	b = appendEval(b, s, t, len(args))
 	for _, a := range args {
 		switch a := a.(type) {
 		case string:
@@ -140,6 +136,16 @@ func appendScript(b []byte, s *script, t *try, args ...any) []byte {
 		}
 	}
 	return b
+}
+
+// appendEval begins the call of a script with so many arguments, keys and their number among them.
+func appendEval(b []byte, s *script, t *try, args int) []byte {
+	t.script = s
+	b = appendHeader(b, 2+args)
+	if t.node.knows(s) {
+		return appendArg(appendArg(b, "EVALSHA"), s.sha)
+	}
+	return appendArg(appendArg(b, "EVAL"), s.text)
 }
 
 // appendHints leaves word for owners that miss this write, or may miss it, on the node that stands in for them:
@@ -309,7 +315,7 @@ func (c *Client) leaveHints(f *fan) {
 	}
 	if n > 0 {
 		// Nobody waits: the copy that was acknowledged is safe, the hint makes good its missing twin.
-		carrier.node.pipe.send(&call{op: newOp(), node: carrier.node, want: n}, b)
+		carrier.node.send(&call{op: newOp(), node: carrier.node, want: n}, b)
 	}
 }
 
@@ -324,6 +330,9 @@ func (f *fan) hinted(owner *node) bool {
 }
 
 func isNoScript(err error) bool {
+	if err == nil {
+		return false
+	}
 	var re replyError
 	return errors.As(err, &re) && len(re) >= 8 && re[:8] == "NOSCRIPT"
 }
@@ -332,14 +341,14 @@ func isNoScript(err error) bool {
 // the others as any write. While clients disagree on which node that is, two of them can both win; the later
 // version stays.
 func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.Duration, opt SetOptions) (Version, error) {
-	version := c.clock.next()
-	if opt.IfVersion != nil && len(*opt.IfVersion) == versionLen {
+	if len(*opt.IfVersion) == versionLen {
 		c.clock.saw(*opt.IfVersion)
-		version = c.clock.next()
 	}
+	text := c.clock.nextStamp()
+	version := Version(text[:versionLen])
 	expected := string(*opt.IfVersion)
 	f := c.newFan(ctx, "set", id, nil)
-	f.prepareWrite(data, ttl, version, opt)
+	f.prepareWrite(data, ttl, text, opt)
 	f.encode = func(f *fan, t *try) ([]byte, int) {
 		return f.appendHints(f.appendFenced(f.buf[:0], t, expected), t, 1)
 	}
@@ -370,7 +379,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 			rest.tries = append(rest.tries, t)
 		}
 	}
-	rest.prepareWrite(data, ttl, version, opt)
+	rest.prepareWrite(data, ttl, text, opt)
 	refused, err = c.writeOnce(ctx, rest)
 	if err == nil && refused.version != "" {
 		return version, c.ended(rest, nil) // overwritten already by somebody who saw it
@@ -389,15 +398,17 @@ func (c *Client) TouchFor(ctx context.Context, id string, lifetime time.Duration
 	}
 	f := c.newFan(ctx, "touch", id, encodeTouch)
 	f.touch = c.lifetimeOr(lifetime)
-	return c.ended(f, c.touchOnce(ctx, f))
+	err := c.ended(f, c.touchOnce(ctx, f))
+	f.release()
+	return err
 }
 
 func encodeTouch(f *fan, t *try) ([]byte, int) {
-	b, key := f.buf[:0], t.node.key(f.id)
+	b := f.buf[:0]
 	if t.plain() {
-		b = appendExpire(b, key, f.touch)
+		b = appendExpire(b, t.node.key(f.id), f.touch)
 	} else {
-		b = appendScript(b, touchScript, t, "2", key, t.node.stampKey(f.id), formatMillis(f.touch))
+		b = f.appendTouch(b, t, 1)
 	}
 	return f.appendHints(b, t, 1)
 }
@@ -477,7 +488,9 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	f.writes = true
 	f.ttl = c.conf.lifetime
 	f.stampText = stamp{version: c.clock.next(), dead: true}.String()
-	return c.ended(f, c.deleteOnce(ctx, f))
+	err := c.ended(f, c.deleteOnce(ctx, f))
+	f.release()
+	return err
 }
 
 func encodeDelete(f *fan, t *try) ([]byte, int) {
@@ -485,8 +498,7 @@ func encodeDelete(f *fan, t *try) ([]byte, int) {
 	if t.plain() {
 		b = appendCommand(b, "DEL", t.node.key(f.id))
 	} else {
-		b = appendScript(b, deleteScript, t, "2", t.node.key(f.id), t.node.stampKey(f.id),
-			f.stampText, formatMillis(f.ttl))
+		b = appendIntArg(appendArg(f.appendGuarded(b, deleteScript, t, 2), f.stampText), millis(f.ttl))
 	}
 	return f.appendHints(b, t, 1)
 }
@@ -528,7 +540,7 @@ func (c *Client) deleteOnce(ctx context.Context, f *fan) error {
 		if ttl := time.Duration(longest) * time.Millisecond; ttl > f.ttl+time.Second {
 			for i := range f.tries {
 				if t := &f.tries[i]; t.state == tryAnswered && len(t.call.replies) >= 3 && t.call.replies[2].n < longest {
-					t.node.pipe.send(&call{op: newOp(), node: t.node, want: 1},
+					t.node.send(&call{op: newOp(), node: t.node, want: 1},
 						appendCommand(nil, "PEXPIRE", t.node.stampKey(f.id), formatMillis(ttl)))
 				}
 			}

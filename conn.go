@@ -1,0 +1,305 @@
+package sessionring
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// conn is one shared connection: a queue of calls whose replies come in its order.
+//
+// Who writes: the first who comes to an idle queue, on its own goroutine and without ever waiting on the node, so
+// that a lone request needs no other goroutine to be sent. Whoever comes while somebody writes, or is about to,
+// only leaves its commands, and they go with the next write. What a full socket does not take is left to the
+// connection's own goroutine, as is everything on connections that cannot be written to without waiting (TLS).
+type conn struct {
+	pipe   *pipe
+	dialed *dialed
+	ctx    context.Context // ends when the connection does
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	buf     []byte  // encoded, not yet being written
+	spare   []byte  // an empty buffer for what comes next
+	writing bool    // somebody writes what is in buf, or will
+	socket  *socket // for writing without waiting; nil: not possible. Set before writing is first false
+	waiting []*call
+	head    int   // waiting[head] gets the next reply
+	reading *call // its reply is being read
+	err     error
+
+	rest  []byte       // what the socket did not take: goes before buf. Of whoever is writing
+	heard atomic.Int64 // when bytes last came, Unix nanoseconds
+	wake  chan struct{}
+}
+
+const (
+	flushRounds = 2       // writes that one request does for others, before the connection's goroutine takes over
+	maxSpare    = 1 << 20 // a large session must not hold its buffer for ever
+)
+
+// newConn is written to by its own goroutine until it is dialled.
+func newConn(p *pipe) *conn {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &conn{pipe: p, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), writing: true}
+}
+
+// push queues a call; ok is false where the connection has ended. Where mine is true, nobody is writing and the
+// caller must flush.
+func (cn *conn) push(c *call, buf []byte) (ok, mine bool) {
+	cn.mu.Lock()
+	if cn.err != nil {
+		cn.mu.Unlock()
+		return false, false
+	}
+	c.ahead = len(cn.waiting) - cn.head
+	if c.ahead >= maxPipeCalls || (len(cn.buf) > 0 && len(cn.buf)+len(buf) > maxPipeBytes) {
+		cn.mu.Unlock()
+		c.err = ErrOverloaded
+		c.op.end(c)
+		return true, false
+	}
+	c.conn = cn
+	cn.buf = append(cn.buf, buf...)
+	cn.waiting = append(cn.waiting, c)
+	mine = !cn.writing
+	cn.writing = true
+	cn.mu.Unlock()
+	return true, mine
+}
+
+// flush writes what has gathered, as far as the socket takes it at once.
+func (cn *conn) flush() {
+	var out []byte
+	for range flushRounds {
+		if out = cn.next(out); out == nil {
+			return
+		}
+		if cn.socket == nil {
+			cn.rest = out
+			break
+		}
+		n, err := cn.socket.write(out)
+		if err != nil {
+			cn.fail(brokenBy(err))
+			return
+		}
+		if n < len(out) {
+			cn.rest = out[n:]
+			break
+		}
+	}
+	if cn.rest == nil {
+		if out = cn.next(out); out == nil {
+			return
+		}
+		cn.rest = out
+	}
+	cn.wake <- struct{}{} // there is one writer, so there is room
+}
+
+// next takes what is to be written and gives back the buffer that was; nil, and nobody writes, where there is
+// nothing.
+func (cn *conn) next(done []byte) []byte {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cap(done) > 0 && cap(done) <= maxSpare {
+		cn.spare = done[:0]
+	}
+	if len(cn.buf) == 0 || cn.err != nil {
+		cn.writing = false
+		return nil
+	}
+	out := cn.buf
+	cn.buf, cn.spare = cn.spare, nil
+	return out
+}
+
+// silentSince reports whether nothing at all has come back since t: a hung node, not a slow command.
+func (cn *conn) silentSince(t time.Time) bool {
+	return cn.heard.Load() < t.UnixNano()
+}
+
+// waitingSince is when the oldest unanswered call was sent, or bytes last came; the present where none waits.
+func (cn *conn) waitingSince() time.Time {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	oldest := cn.reading
+	if oldest == nil {
+		if cn.head >= len(cn.waiting) {
+			return time.Now()
+		}
+		oldest = cn.waiting[cn.head]
+	}
+	since := oldest.sentAt
+	if heard := time.Unix(0, cn.heard.Load()); heard.After(since) {
+		since = heard
+	}
+	return since
+}
+
+// listener notes when bytes arrive: a large session on its way is no sign of a hung node.
+type listener struct{ *conn }
+
+func (l listener) Read(b []byte) (int, error) {
+	n, err := l.dialed.nc.Read(b)
+	if n > 0 {
+		l.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// fail ends the connection and every call on it, once. The call whose reply is being read ends with the read.
+func (cn *conn) fail(err error) {
+	cn.mu.Lock()
+	if cn.err != nil {
+		cn.mu.Unlock()
+		return
+	}
+	cn.err = err
+	calls := cn.waiting[cn.head:]
+	cn.waiting, cn.head, cn.buf = nil, 0, nil
+	d := cn.dialed
+	cn.mu.Unlock()
+	cn.cancel()
+	if d != nil {
+		d.release()
+	}
+	for _, c := range calls {
+		c.err = err
+		c.op.end(c)
+	}
+}
+
+// run makes the connection and is its writer of last resort; reading has a goroutine of its own. Both end with
+// the connection.
+func (cn *conn) run() {
+	defer cn.pipe.wg.Done()
+	defer cn.cancel()
+	cn.mu.Lock()
+	d := cn.dialed
+	cn.mu.Unlock()
+	if d == nil {
+		var err error
+		if d, err = cn.pipe.dial(cn.ctx); err != nil {
+			if cn.ctx.Err() == nil {
+				cn.pipe.down(err)
+			}
+			cn.fail(err)
+			return
+		}
+		cn.mu.Lock()
+		if cn.err != nil { // closed meanwhile
+			cn.mu.Unlock()
+			d.release()
+			return
+		}
+		cn.dialed = d
+		cn.mu.Unlock()
+		cn.pipe.up(d)
+	}
+	cn.socket = newSocket(d.nc)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		cn.readLoop()
+	}()
+	cn.writeLoop(d.nc)
+	<-read
+}
+
+func (cn *conn) writeLoop(nc net.Conn) {
+	var out []byte
+	for {
+		if out = cn.rest; out == nil {
+			if cn.socket == nil {
+				runtime.Gosched() // those who are about to send do, and it goes in one
+			}
+			out = cn.next(nil)
+		}
+		for cn.rest = nil; out != nil; out = cn.next(out) {
+			if _, err := nc.Write(out); err != nil {
+				cn.fail(brokenBy(err))
+				return
+			}
+		}
+		select {
+		case <-cn.wake:
+		case <-cn.ctx.Done():
+			return
+		}
+	}
+}
+
+func (cn *conn) readLoop() {
+	r := respReader{br: bufio.NewReaderSize(listener{cn}, 16<<10)}
+	for {
+		if _, err := r.br.Peek(1); err != nil {
+			cn.fail(brokenBy(err))
+			return
+		}
+		cn.mu.Lock()
+		if cn.err != nil {
+			cn.mu.Unlock()
+			return
+		}
+		if cn.head == len(cn.waiting) {
+			cn.mu.Unlock()
+			cn.fail(fmt.Errorf("%w: a reply to no command", errProtocol))
+			return
+		}
+		c := cn.waiting[cn.head]
+		cn.waiting[cn.head] = nil
+		cn.head++
+		if cn.head == len(cn.waiting) {
+			cn.waiting, cn.head = cn.waiting[:0], 0
+		} else if cn.head >= 1024 && cn.head*2 > len(cn.waiting) {
+			n := copy(cn.waiting, cn.waiting[cn.head:])
+			clear(cn.waiting[n:])
+			cn.waiting, cn.head = cn.waiting[:n], 0
+		}
+		cn.reading = c
+		cn.mu.Unlock()
+
+		// The call is this goroutine's alone until it ends.
+		var err error
+		r.small = c.small[:0]
+		for got := 0; got < c.want && err == nil; got++ {
+			c.replies, err = r.readReply(c.replies)
+		}
+		if err != nil {
+			cn.fail(brokenBy(err))
+		}
+		cn.mu.Lock()
+		cn.reading = nil
+		if err != nil {
+			c.err = cn.err // why it was closed, where it was
+		}
+		cn.mu.Unlock()
+		c.op.end(c)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// errReplaced ends a connection whose node was found again by another one.
+var errReplaced = errors.New("a newer connection took its place")
+
+// brokenBy marks the error of a connection that worked as one that a fresh connection may mend.
+func brokenBy(err error) error {
+	if errors.Is(err, errProtocol) {
+		return err
+	}
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: %w", errConnBroken, io.EOF)
+	}
+	return fmt.Errorf("%w: %w", errConnBroken, err)
+}
