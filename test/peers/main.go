@@ -92,7 +92,7 @@ func parse(args []string, progress io.Writer) (config, error) {
 	peers := flags.String("peers", "", "take the peers whose name matches this regular expression")
 	goroutines := flags.String("goroutines", "1,16,64", "numbers of goroutines, separated by commas")
 	flags.DurationVar(&c.limit, "deadline", 250*time.Millisecond, "of a request, with -saturation")
-	flags.IntVar(&c.underWay, "outstanding", 32<<10, "requests under way at most, with -saturation")
+	flags.IntVar(&c.underWay, "outstanding", 8<<10, "requests under way at most, with -saturation")
 	flags.StringVar((*string)(&c.docs), "write", "", "rewrite the tables of performance.md in this folder, and the pictures in its figures/")
 	modes := map[string]*bool{
 		memoryMode:     flags.Bool(memoryMode, false, "measure memory"),

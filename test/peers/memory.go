@@ -404,7 +404,7 @@ func drawFlights(file string, results map[string]memoryResult) error {
 			var at plotter.XYs
 			for _, f := range results[k.name].Flights {
 				v := plotter.XY{X: float64(f.Bytes) / 1e6, Y: max(float64(w.of(f).Heap)/1e6, 0.1)}
-				at, low, high = append(at, v), min(low, v.X, v.Y), max(high, v.X, v.Y)
+				at, low, high = append(at, v), min(low, v.X), max(high, v.X)
 			}
 			if err := addLine(p, k.name, i, at); err != nil {
 				return err
@@ -419,6 +419,7 @@ func drawFlights(file string, results map[string]memoryResult) error {
 		p.X.Scale, p.X.Tick.Marker, p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, logTicks{}, plot.LogScale{}, logTicks{}
 		p.Legend.Left = true
 		p.Add(least)
+		p.Y.Max *= 10 // room for the legend
 		panels = append(panels, p)
 	}
 	return drawPanels(file, heights(2), panels...)

@@ -194,14 +194,14 @@ func TestOpenLoopCountsWhatWaits(t *testing.T) {
 		l.sessions[i] = openSession{1, 1}
 		l.free <- i
 	}
-	s := &step{offered: 4000, latency: newHistogram(), failed: map[string]int{}}
+	s := &step{offered: 4000, latency: newHistogram(), late: newHistogram(), failed: map[string]int{}}
 	if err := l.run(t.Context(), s, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.ended + s.away; got < 390 || got > 401 {
 		t.Errorf("%d requests instead of 400", got)
 	}
-	if s.away == 0 || s.failed["other"] == 0 || s.wrong != 0 || int(s.latency.TotalCount()) != s.ended {
+	if s.away == 0 || s.failed["other"] == 0 || s.wrong != 0 || int(s.latency.TotalCount()) != s.ended || s.late.TotalCount() != s.latency.TotalCount() {
 		t.Errorf("%d turned away, failed %v, %d wrong, %d latencies of %d", s.away, s.failed, s.wrong, s.latency.TotalCount(), s.ended)
 	}
 }

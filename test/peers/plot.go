@@ -210,7 +210,7 @@ func (t *table) panel(op operation) (*plot.Plot, int, error) {
 	one.Color, one.Width = grey, vg.Points(0.8)
 	p.Add(one)
 	p.NominalY(names...)
-	p.Y.Min, p.Y.Max = -0.5, float64(len(rows))-0.5
+	p.Y.Min, p.Y.Max = -0.5-0.5*float64(len(t.goroutines)), float64(len(rows))-0.5 // below the last, the legend
 	p.X.Min, p.X.Max = low*0.9, high*1.1
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, logTicks{}
 	p.Legend.Top = false
