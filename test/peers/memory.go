@@ -416,10 +416,10 @@ func drawFlights(file string, results map[string]memoryResult) error {
 		}
 		least.Color = grey
 		p.Legend.Add("the sessions themselves", least)
-		p.X.Scale, p.X.Tick.Marker, p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, logTicks{}, plot.LogScale{}, logTicks{}
 		p.Legend.Left = true
 		p.Add(least)
-		p.Y.Max *= 10 // room for the legend
+		logAxis(&p.X, 1)
+		logAxis(&p.Y, 10) // room for the legend
 		panels = append(panels, p)
 	}
 	return drawPanels(file, heights(2), panels...)

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"gonum.org/v1/plot"
 
 	"github.com/sessionring/sessionring"
 	"github.com/sessionring/sessionring/internal/redistest"
@@ -167,6 +170,23 @@ func TestSaturation(t *testing.T) {
 		}
 	}
 	drawn(t, dir, "saturation")
+}
+
+// A range without an extent, or none at all, has ticks and an end.
+func TestAxesOfNothing(t *testing.T) {
+	for _, ticks := range []plot.Ticker{logTicks{}, roundTicks(8)} {
+		for _, r := range [][2]float64{{0, 2}, {-1, 0}, {1, 1}, {math.Inf(1), math.Inf(-1)}, {0, math.Inf(1)}, {0, 0}, {1, math.NaN()}} {
+			if got := len(ticks.Ticks(r[0], r[1])); got > 100 {
+				t.Errorf("%T of %v: %d ticks", ticks, r, got)
+			}
+		}
+	}
+	for _, r := range [][2]float64{{math.Inf(1), math.Inf(-1)}, {3, 3}, {0, 5}} {
+		a := plot.Axis{Min: r[0], Max: r[1]}
+		if logAxis(&a, 2); !(a.Min > 0 && a.Max > a.Min) {
+			t.Errorf("%v became %v to %v", r, a.Min, a.Max)
+		}
+	}
 }
 
 // A store that answers half of what is offered: the rest waits, is counted from when it was due, and ends by the

@@ -105,11 +105,26 @@ func addLine(p *plot.Plot, name string, i int, at plotter.XYs) error {
 	return nil
 }
 
+// logAxis makes an axis logarithmic, with room above its highest value.
+func logAxis(a *plot.Axis, room float64) {
+	if !(a.Min > 0) || math.IsInf(a.Min, 0) || math.IsInf(a.Max, 0) {
+		a.Min, a.Max = 0.1, 10 // nothing was drawn
+	}
+	if a.Min == a.Max {
+		a.Min, a.Max = a.Min/2, a.Max*2
+	}
+	a.Max *= room
+	a.Scale, a.Tick.Marker = plot.LogScale{}, logTicks{}
+}
+
 // logTicks label 1, 2 and 5 of each decade.
 type logTicks struct{}
 
 // Ticks implements plot.Ticker.
 func (logTicks) Ticks(low, high float64) []plot.Tick {
+	if !(low > 0) || math.IsInf(high, 0) || math.IsNaN(high) {
+		return nil
+	}
 	var out []plot.Tick
 	for d := math.Pow(10, math.Floor(math.Log10(low))); d <= high; d *= 10 {
 		for i := 1; i < 10; i++ {
@@ -135,6 +150,9 @@ type roundTicks int
 
 // Ticks implements plot.Ticker.
 func (n roundTicks) Ticks(_, high float64) []plot.Tick {
+	if !(high > 0) || math.IsInf(high, 0) {
+		return nil
+	}
 	step := math.Pow(10, math.Floor(math.Log10(high/float64(n))))
 	for _, times := range []float64{1, 2, 5, 10} {
 		if high/(step*times) <= float64(n) {
@@ -211,8 +229,8 @@ func (t *table) panel(op operation) (*plot.Plot, int, error) {
 	p.Add(one)
 	p.NominalY(names...)
 	p.Y.Min, p.Y.Max = -0.5-0.5*float64(len(t.goroutines)), float64(len(rows))-0.5 // below the last, the legend
-	p.X.Min, p.X.Max = low*0.9, high*1.1
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, logTicks{}
+	p.X.Min, p.X.Max = low*0.9, high
+	logAxis(&p.X, 1.1)
 	p.Legend.Top = false
 	return p, len(rows), nil
 }

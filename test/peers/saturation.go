@@ -438,7 +438,7 @@ func drawCurves(file string, curves []*curve) error {
 			return err
 		}
 	}
-	highest := rates.Y.Max * 1.5 // room for the legend
+	highest := max(rates.Y.Max, 1) * 1.5 // room for the legend
 	ideal, err := plotter.NewLine(plotter.XYs{{X: 0, Y: 0}, {X: min(most, highest), Y: min(most, highest)}})
 	if err != nil {
 		return err
@@ -447,12 +447,11 @@ func drawCurves(file string, curves []*curve) error {
 	rates.Add(ideal)
 	rates.Legend.Add("all that is offered", ideal)
 	rates.Y.Min, rates.Y.Max = 0, highest
-	tails.Y.Scale, tails.Y.Tick.Marker = plot.LogScale{}, logTicks{}
+	logAxis(&tails.Y, 5) // room for the legend
 	for _, p := range []*plot.Plot{rates, tails} {
 		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, most*1.02, roundTicks(10)
 	}
 	tails.Legend.Left = true
-	tails.Y.Max *= 5
 	rates.Y.Tick.Marker = roundTicks(8)
 	return drawPanels(file, heights(2), rates, tails)
 }
