@@ -4,7 +4,7 @@ GO ?= go
 LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCHSTAT := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: all demo test install vet race unit lint fuzz bench bench-peers figures chaos help
+.PHONY: all demo test install vet race unit lint fuzz bench bench-peers scale figures chaos help
 
 all: test
 
@@ -48,6 +48,9 @@ bench-peers: ## a session request against other Go clients and session stores: r
 	cd test && $(GO) run ./peers -saturation -write $(CURDIR)/docs
 	cd test && $(GO) run ./peers -large -write $(CURDIR)/docs
 	cd test && $(GO) run ./peers -memory -write $(CURDIR)/docs
+
+scale: ## compute docs/scale.md anew: 3 to 1,000 nodes, up to a billion sessions
+	cd test && $(GO) run ./scale -write $(CURDIR)/docs
 
 figures: ## redraw the pictures of the docs
 	cd test && SESSIONRING_FIGURES=$(CURDIR)/docs/figures SESSIONRING_REQUIRE=1 $(GO) test -count=1 -timeout 30m ./faults ./browser
