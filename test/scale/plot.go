@@ -124,10 +124,10 @@ func steps(lo, hi float64) []float64 {
 }
 
 func drawAll(ctx context.Context, s *study, folder string) error {
-	for name, make := range map[string]func(context.Context) (*picture, error){
+	for name, paint := range map[string]func(context.Context) (*picture, error){
 		"scale-rejoin.svg": s.rejoinPicture, "scale-changes.svg": s.changesPicture, "scale-loss.svg": s.lossPicture, "scale-background.svg": s.backgroundPicture,
 	} {
-		p, err := make(ctx)
+		p, err := paint(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -266,7 +266,7 @@ func TestModel(t *testing.T) {
 	}
 	for _, r := range s.m.Rejoins {
 		w := rejoinWork(float64(r.Sessions), r.Nodes, r.Copies)
-		own := w.levelled / 2
+		own := w.checked
 		if !r.Empty {
 			w = w.withData()
 		}
@@ -276,7 +276,7 @@ func TestModel(t *testing.T) {
 		if due := float64(r.Sessions*r.Copies) / float64(r.Nodes) * map[bool]float64{true: 1}[r.Empty]; math.Abs(float64(r.Copied)-due) > 0.03*own {
 			t.Errorf("%+v: %d copied, counted %g", r, r.Copied, due)
 		}
-		took := w.keys/s.rates.scan + w.compared/s.rates.compare + w.levelled/s.rates.level
+		took := w.on(s.rates)
 		if d := took / r.Seconds; d < 0.5 || d > 2 {
 			t.Errorf("%+v: the model says %.2f s", r, took)
 		}

@@ -14,9 +14,10 @@ func (s *study) measuredTable(context.Context) (string, error) {
 	t.add("on", fmt.Sprintf("%s, %s, %d cores shared with clients, servers and other work, all on loopback", s.m.Server, s.m.Go, s.m.CPUs))
 	t.add("keys gone over by SCAN", whole(s.rates.scan)+" a second")
 	t.add("copies compared in bulk", whole(s.rates.compare)+" a second")
-	t.add("sessions levelled by a rejoin", whole(s.rates.level)+" a second")
+	t.add("sessions checked by a rejoin, one by one", whole(s.rates.check)+" a second")
+	t.add("sessions copied by it", whole(s.rates.copy)+" a second")
 	t.add("sessions moved to new owners", whole(s.rates.move)+" a second")
-	t.add("limit of either (`WithRejoinRate`)", whole(float64(s.Rate))+" a second")
+	t.add("limit of each of these three (`WithRejoinRate`)", whole(float64(s.Rate))+" a second")
 	t.add("round trip, assumed", s.RoundTrip.String())
 	t.add("memory of the server for an idle connection", whole(s.m.Connection)+" bytes")
 	t.add("CPU of the server for a command of a client's look", fmt.Sprintf("%.2f µs", s.m.Look))
@@ -158,17 +159,16 @@ func (s *study) modelTable(context.Context) (string, error) {
 	for i, r := range s.m.Rejoins {
 		name := fmt.Sprintf("%d nodes, %d copies, %s sessions, ", r.Nodes, r.Copies, whole(float64(r.Sessions)))
 		w := rejoinWork(float64(r.Sessions), r.Nodes, r.Copies)
-		own := w.levelled / 2
-		due := own
+		own, due := w.checked, w.checked
 		if !r.Empty {
 			name += "mark lost"
 			w, due = w.withData(), 0
 		} else {
 			name += "empty"
 		}
-		expected := fmt.Sprintf("%.2f", w.keys/s.rates.scan+w.compared/s.rates.compare+w.levelled/s.rates.level)
-		if i == 1 {
-			expected += " (the rate comes from here)"
+		expected := fmt.Sprintf("%.2f", w.on(s.rates))
+		if i < 2 {
+			expected += " (rates come from here)"
 		}
 		t.add(name, whole(float64(r.Copied)), whole(due), whole(float64(r.Scans)), whole((w.keys-2*own)/scanBatch), fmt.Sprintf("%.2f", r.Seconds), expected)
 	}
@@ -187,8 +187,8 @@ func (s *study) rejoinTable(context.Context) (string, error) {
 			row = append(row, took(s.rejoin(sessions, n, copies)))
 		}
 		w := rejoinWork(1, n, copies)
-		kept := float64(n) * s.seconds(rejoinWork(1e9, n, copies).withData(), s.rates.level)
-		t.add(append(row, brief(w.keys/w.levelled), took(s.withRestarts(s.rejoin(1e9, n, copies), n)), took(kept))...)
+		kept := float64(n) * s.seconds(rejoinWork(1e9, n, copies).withData())
+		t.add(append(row, brief(w.keys/(w.checked+w.copied)), took(s.withRestarts(s.rejoin(1e9, n, copies), n)), took(kept))...)
 	}
 	return t.String(), nil
 }
