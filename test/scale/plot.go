@@ -39,6 +39,7 @@ func newPicture(title, x, y string) *picture {
 	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(decades), plot.TickerFunc(decades)
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Legend.TextStyle.Font.Size = vg.Points(9)
+	p.Legend.Padding = vg.Points(2)
 	p.Add(plotter.NewGrid())
 	return p
 }
@@ -72,7 +73,7 @@ func (p *picture) write(file string) error {
 		return p.err
 	}
 	canvas := vgsvg.New(width, height)
-	p.Draw(draw.Crop(draw.New(canvas), vg.Points(4), -vg.Points(12), vg.Points(4), -vg.Points(4)))
+	p.Draw(draw.Crop(draw.New(canvas), vg.Points(4), -vg.Points(36), vg.Points(4), -vg.Points(4)))
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
@@ -170,7 +171,7 @@ func (s *study) changesPicture(context.Context) (*picture, error) {
 // lossPicture draws the closed form, and dots that were simulated where that sees enough.
 func (s *study) lossPicture(ctx context.Context) (*picture, error) {
 	p := newPicture("Lost of a million sessions a year (dots: simulated, 10 nodes)", "hours that a failed node's copies are missing", "sessions")
-	p.Legend.Top, p.Legend.Left = false, false
+	p.Legend.YOffs = -vg.Points(24) // between the first two curves
 	for c := 1; c <= 3; c++ {
 		g, err := s.groups(10, c)
 		if err != nil {

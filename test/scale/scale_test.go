@@ -101,7 +101,11 @@ func TestOneIDEach(t *testing.T) {
 // to another.
 func TestMoves(t *testing.T) {
 	s := newTestStudy(t)
-	for _, n := range []int{3, 10, 24} {
+	sizes := []int{3, 10, 24}
+	if raceDetector {
+		sizes = sizes[:1] // rings take seconds
+	}
+	for _, n := range sizes {
 		for _, l := range []nodeList{equal(n), unequal(n, 5)} {
 			for _, c := range changes(n, l) {
 				m, err := s.move(c, 2)
