@@ -45,6 +45,7 @@ const (
 	checkInterval   = time.Second            // between looks at a node that is up
 	probeMin        = 50 * time.Millisecond  // between probes of a node that is down: first,
 	probeMax        = time.Second            // and at most
+	minSilence      = 100 * time.Millisecond // of a node, before it is suspected
 	returningPoll   = 200 * time.Millisecond // between looks at a node that another client brings up to date
 )
 
@@ -320,11 +321,14 @@ func (c *Client) pingWithin(ctx context.Context, n *node, wait time.Duration) er
 	return err
 }
 
-// suspicion is how long a suspect may take for its sign of life: twice an operation's patience.
-func (c *Client) suspicion() time.Duration {
-	v := c.view.Load()
-	return min(2*c.patience(c.conf.deadline, len(v.nodes), v.copies), c.conf.deadline)
+// silence is how long nothing at all may come back from a node before it is suspected: an operation's patience, but
+// however little time operations have, not so little that a busy machine makes all nodes suspects at once.
+func (c *Client) silence(v *view) time.Duration {
+	return max(c.patience(c.conf.deadline, len(v.nodes), v.copies), minSilence)
 }
+
+// suspicion is how long a suspect may take for its sign of life.
+func (c *Client) suspicion() time.Duration { return 2 * c.silence(c.view.Load()) }
 
 func (c *Client) probeTime(n *node) time.Duration {
 	if n.cfg.ReadTimeout > 0 {

@@ -162,7 +162,7 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 		f.groups = append(f.groups, g)
 	}
 	f.wait = c.patience(f.until.Sub(f.began), len(f.v.nodes), f.v.copies)
-	f.proof = c.patience(c.conf.deadline, len(f.v.nodes), f.v.copies)
+	f.proof = c.silence(f.v)
 	return f
 }
 

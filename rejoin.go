@@ -81,7 +81,7 @@ func (c *Client) look(ctx context.Context, n *node) {
 	for _, o := range others {
 		b = appendCommand(b, "SCARD", n.hintKey(o))
 	}
-	r, err := c.ask(ctx, n, lookTimeout, 1+len(others), b)
+	r, err := c.ask(ctx, n, min(lookTimeout, c.suspicion()), 1+len(others), b)
 	if err != nil || len(r) != 1+len(others) {
 		if err != nil && ctx.Err() == nil && judge(err) == verdictFailed {
 			n.health.failed(n.health.epoch.Load(), n.err("check", err))
