@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,16 @@ func (f *fleet) dial(ctx context.Context, network, address string) (net.Conn, er
 	}
 	var d net.Dialer
 	return d.DialContext(ctx, network, to)
+}
+
+// straight dials the servers themselves, past whatever proxies stand before them.
+func (f *fleet) straight(ctx context.Context, network, address string) (net.Conn, error) {
+	i := slices.Index(f.names, address)
+	if i < 0 {
+		return nil, fmt.Errorf("no such host in this test: %s", address)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, f.servers[i].Addr())
 }
 
 // lead makes a name lead elsewhere from the next dial on.

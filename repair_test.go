@@ -230,11 +230,7 @@ func TestLateWriteChangesNothing(t *testing.T) {
 	f := startFleet(t, 3)
 	proxies := f.proxied()
 	ctx := ctxOf(t)
-	a := f.up(f.path("copies=2"))
-	for i := range f.servers {
-		f.lead(i, f.servers[i].Addr())
-	}
-	b := f.up(f.path("copies=2"))
+	a, b := f.up(f.path("copies=2")), f.up(f.path("copies=2"), WithDialer(f.straight))
 	destroyed, kept := idOn(a, 0, 1), idOn(a, 0, 1)
 	for _, id := range []string{destroyed, kept} {
 		must(t, a.Set(ctx, id, []byte("1")))
