@@ -21,6 +21,8 @@ type Client struct {
 	mend  *mender
 	pulse pulse
 	locks lockQueues
+	large largeIDs
+	busy  atomic.Int64 // until when requests do not wait for each other, Unix nanoseconds
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -222,7 +224,9 @@ func (c *Client) equip(n *node) {
 		wg:   &c.wg,
 		up:   func(d *dialed) { c.met(n, d.facts) },
 		down: n.health.unreachable,
+		lost: n.health.lost,
 	}
+	n.bulk = c.newBulk(n)
 }
 
 // met notes what a node said of itself when a connection was made.
@@ -267,6 +271,7 @@ func (c *Client) failure(n *node, op string, err error) {
 
 // ended reports an operation to the hook and passes its error on.
 func (c *Client) ended(f *fan, err error) error {
+	f.abandon()
 	if c.conf.hooks.Operation != nil {
 		c.conf.hooks.Operation(Operation{Name: f.name, Err: err, Duration: time.Since(f.began), Failover: f.moved})
 	}
@@ -346,6 +351,9 @@ func (n *node) close() {
 	}
 	n.retired.Store(true)
 	n.pipe.close()
+	if n.bulk != nil {
+		n.bulk.close()
+	}
 }
 
 // sameSetup reports whether nothing changed that a connection depends on.

@@ -26,23 +26,35 @@ type conn struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	buf     []byte  // encoded, not yet being written
-	spare   []byte  // an empty buffer for what comes next
-	writing bool    // somebody writes what is in buf, or will
-	socket  *socket // for writing without waiting; nil: not possible. Set before writing is first false
+	parts   [][]byte // go before buf: commands with large sessions between them
+	buf     []byte   // encoded, not yet being written
+	queued  int      // bytes in parts and buf
+	spare   []byte   // an empty buffer for what comes next
+	writing bool     // somebody writes what is in buf, or will
+	yielded bool     // who writes lets others go first
+	turn    uint64   // counts who writes
+	socket  *socket  // for writing without waiting; nil: not possible. Set before writing is first false
 	waiting []*call
 	head    int   // waiting[head] gets the next reply
 	reading *call // its reply is being read
 	err     error
 
-	rest  []byte       // what the socket did not take: goes before buf. Of whoever is writing
+	rest  net.Buffers  // what the socket did not take: goes before all else. Of whoever is writing
 	heard atomic.Int64 // when bytes last came, Unix nanoseconds
-	wake  chan struct{}
+	depth atomic.Int32 // calls that wait
+	pace  atomic.Int64 // nanoseconds from one answer to the next, while many wait; else 0
+
+	paceSince int64 // of the reader: since when it counts
+	paceCount int64 // answers since then
+	wake      chan struct{}
 }
 
 const (
 	flushRounds = 2       // writes that one request does for others, before the connection's goroutine takes over
 	maxSpare    = 1 << 20 // a large session must not hold its buffer for ever
+	writePiece  = 256 << 10
+	fullBatch   = 32 << 10 // bytes that nobody waits any longer for others to add to
+	paceOver    = 20 * time.Millisecond
 )
 
 // newConn is written to by its own goroutine until it is dialled.
@@ -60,30 +72,73 @@ func (cn *conn) push(c *call, buf []byte) (ok, mine bool) {
 		return false, false
 	}
 	c.ahead = len(cn.waiting) - cn.head
-	if c.ahead >= maxPipeCalls || (len(cn.buf) > 0 && len(cn.buf)+len(buf) > maxPipeBytes) {
+	size := len(buf) + len(c.body)
+	if c.ahead >= maxPipeCalls || (cn.queued > 0 && cn.queued+size > maxPipeBytes) {
 		cn.mu.Unlock()
 		c.err = ErrOverloaded
 		c.op.end(c)
 		return true, false
 	}
 	c.conn = cn
+	cn.queued += size
+	if c.body != nil {
+		cn.parts = append(cn.parts, append(cn.buf, buf[:c.bodyAt]...), c.body)
+		cn.buf, cn.spare, buf = cn.spare, nil, buf[c.bodyAt:]
+	}
 	cn.buf = append(cn.buf, buf...)
 	cn.waiting = append(cn.waiting, c)
-	mine = !cn.writing
-	cn.writing = true
+	cn.depth.Store(int32(c.ahead + 1))
+	mine = !cn.writing || cn.yielded && cn.queued >= fullBatch // it has waited long enough
+	if mine {
+		cn.turn++
+		cn.writing, cn.yielded = true, false
+	}
 	cn.mu.Unlock()
 	return true, mine
 }
 
+// yield lets others go first, for as long as one run through those who are ready takes. Whoever fills the batch
+// meanwhile writes it.
+func (cn *conn) yield() (turn uint64) {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.queued < fullBatch {
+		cn.yielded = true
+	}
+	return cn.turn
+}
+
+// resume ends a yield; false where somebody else wrote.
+func (cn *conn) resume(turn uint64) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.turn != turn {
+		return false
+	}
+	cn.yielded = false
+	return true
+}
+
+// overloaded reports whether a call that joined the queue now would hardly be answered by then.
+func (cn *conn) overloaded(now, until time.Time) bool {
+	depth := int64(cn.depth.Load())
+	return depth >= shedFrom && time.Duration(depth*cn.pace.Load()) > until.Sub(now)
+}
+
 // flush writes what has gathered, as far as the socket takes it at once.
 func (cn *conn) flush() {
+	if cn.socket == nil {
+		cn.wake <- struct{}{} // there is one writer, so there is room
+		return
+	}
 	var out []byte
 	for range flushRounds {
-		if out = cn.next(out); out == nil {
+		var parts net.Buffers
+		if parts, out = cn.next(out); out == nil {
 			return
 		}
-		if cn.socket == nil {
-			cn.rest = out
+		if parts != nil {
+			cn.rest = append(parts, out)
 			break
 		}
 		n, err := cn.socket.write(out)
@@ -92,22 +147,23 @@ func (cn *conn) flush() {
 			return
 		}
 		if n < len(out) {
-			cn.rest = out[n:]
+			cn.rest = net.Buffers{out[n:]}
 			break
 		}
 	}
 	if cn.rest == nil {
-		if out = cn.next(out); out == nil {
+		parts, last := cn.next(out)
+		if last == nil {
 			return
 		}
-		cn.rest = out
+		cn.rest = append(parts, last)
 	}
-	cn.wake <- struct{}{} // there is one writer, so there is room
+	cn.wake <- struct{}{}
 }
 
-// next takes what is to be written and gives back the buffer that was; nil, and nobody writes, where there is
-// nothing.
-func (cn *conn) next(done []byte) []byte {
+// next takes what is to be written and gives back the buffer that was. Both are nil, and nobody writes, where there
+// is nothing.
+func (cn *conn) next(done []byte) (parts net.Buffers, out []byte) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
 	if cap(done) > 0 && cap(done) <= maxSpare {
@@ -115,11 +171,17 @@ func (cn *conn) next(done []byte) []byte {
 	}
 	if len(cn.buf) == 0 || cn.err != nil {
 		cn.writing = false
-		return nil
+		return nil, nil
 	}
-	out := cn.buf
-	cn.buf, cn.spare = cn.spare, nil
-	return out
+	parts, out = cn.parts, cn.buf
+	cn.parts, cn.buf, cn.spare, cn.queued = nil, cn.spare, nil, 0
+	return parts, out
+}
+
+func (cn *conn) broken() bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	return cn.err != nil
 }
 
 // silentSince reports whether nothing at all has come back since t: a hung node, not a slow command.
@@ -165,10 +227,17 @@ func (cn *conn) fail(err error) {
 	}
 	cn.err = err
 	calls := cn.waiting[cn.head:]
-	cn.waiting, cn.head, cn.buf = nil, 0, nil
+	lost := cn.reading != nil && cn.reading.orphan.Load()
+	for _, c := range calls {
+		lost = lost || c.orphan.Load()
+	}
+	cn.waiting, cn.head, cn.parts, cn.buf = nil, 0, nil, nil
 	d := cn.dialed
 	cn.mu.Unlock()
 	cn.cancel()
+	if lost {
+		cn.pipe.lost()
+	}
 	if d != nil {
 		d.release()
 	}
@@ -191,6 +260,9 @@ func (cn *conn) run() {
 		if d, err = cn.pipe.dial(cn.ctx); err != nil {
 			if cn.ctx.Err() == nil {
 				cn.pipe.down(err)
+			}
+			if cn.pipe.spare {
+				err = brokenBy(err)
 			}
 			cn.fail(err)
 			return
@@ -216,24 +288,72 @@ func (cn *conn) run() {
 }
 
 func (cn *conn) writeLoop(nc net.Conn) {
-	var out []byte
 	for {
-		if out = cn.rest; out == nil {
+		out := cn.rest
+		if cn.rest = nil; out == nil {
 			if cn.socket == nil {
 				runtime.Gosched() // those who are about to send do, and it goes in one
 			}
-			out = cn.next(nil)
+			if parts, last := cn.next(nil); last != nil {
+				out = append(parts, last)
+			}
 		}
-		for cn.rest = nil; out != nil; out = cn.next(out) {
-			if _, err := nc.Write(out); err != nil {
+		for out != nil {
+			last := out[len(out)-1]
+			if err := cn.write(nc, out); err != nil {
 				cn.fail(brokenBy(err))
 				return
+			}
+			parts, next := cn.next(last)
+			if out = nil; next != nil {
+				out = append(parts, next)
 			}
 		}
 		select {
 		case <-cn.wake:
 		case <-cn.ctx.Done():
 			return
+		}
+	}
+}
+
+// write writes everything, however long the node takes. That a large session goes on being taken is a sign of life;
+// the first piece is none, since it may just lie in the socket.
+func (cn *conn) write(nc net.Conn, out net.Buffers) error {
+	first := true
+	for _, b := range out {
+		for len(b) > 0 {
+			n, err := nc.Write(b[:min(len(b), writePiece)])
+			if err != nil {
+				return err
+			}
+			b = b[n:]
+			if n == writePiece {
+				if !first {
+					cn.heard.Store(time.Now().UnixNano())
+				}
+				first = false
+			}
+		}
+	}
+	return nil
+}
+
+// measure is told of each answer. What is not under load has no pace, and neither has a node that does not answer.
+func (cn *conn) measure() {
+	switch now := cn.heard.Load(); {
+	case cn.depth.Load() < shedFrom/2:
+		if cn.paceSince != 0 {
+			cn.paceSince = 0
+			cn.pace.Store(0)
+		}
+	case cn.paceSince == 0:
+		cn.paceSince, cn.paceCount = now, 0
+	default:
+		cn.paceCount++
+		if took := now - cn.paceSince; took >= paceOver.Nanoseconds() {
+			cn.pace.Store(took / cn.paceCount)
+			cn.paceSince, cn.paceCount = now, 0
 		}
 	}
 }
@@ -266,6 +386,7 @@ func (cn *conn) readLoop() {
 			cn.waiting, cn.head = cn.waiting[:n], 0
 		}
 		cn.reading = c
+		cn.depth.Store(int32(len(cn.waiting) - cn.head))
 		cn.mu.Unlock()
 
 		// The call is this goroutine's alone until it ends.
@@ -283,6 +404,7 @@ func (cn *conn) readLoop() {
 			c.err = cn.err // why it was closed, where it was
 		}
 		cn.mu.Unlock()
+		cn.measure()
 		c.op.end(c)
 		if err != nil {
 			return

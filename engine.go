@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,13 +27,20 @@ type engine struct {
 }
 
 func (e *engine) adopt(d *dialed) { d.release() }
-func (e *engine) drop(error)      {}
-func (e *engine) close()          { _ = e.client.Close() }
+
+// overloaded: go-redis's pool bounds what is under way.
+func (e *engine) overloaded(time.Time, time.Time) bool { return false }
+
+func (e *engine) drop(error) {}
+func (e *engine) close()     { _ = e.client.Close() }
 
 // send runs the commands in a goroutine of its own, which ends with them or with the Client.
 func (e *engine) send(c *call, buf []byte) *conn {
 	c.sentAt = time.Now()
 	c.replies, c.err = c.store[:0], nil
+	if c.body != nil {
+		buf = slices.Concat(buf[:c.bodyAt], c.body, buf[c.bodyAt:])
+	}
 	cmds, err := parseCommands(buf)
 	if err != nil || e.ctx.Err() != nil {
 		if c.err = err; err == nil {

@@ -223,13 +223,24 @@ func (h *health) caughtUp(epoch uint64) {
 	}
 }
 
-// doubted makes a node that was up a returning one: its mark is gone, or others hold writes that it missed.
+// doubted makes a node that was up a returning one: its mark is gone, others hold writes that it missed, or writes
+// to it were lost.
 func (h *health) doubted() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s := h.now(); s == StateUp || s == StateSuspect {
 		h.set(StateReturning, nil)
 	}
+}
+
+// lost notes that writes to the node were lost which other nodes took and nobody waits for any more. They left hints,
+// and the node counts again once these were looked for.
+func (h *health) lost() {
+	if h.pinned {
+		return
+	}
+	h.doubted()
+	h.wake()
 }
 
 // watch is the node's goroutine: probes while it is down, looks after it otherwise. It ends with ctx.
@@ -257,6 +268,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 		case StateSuspect:
 			epoch, begun := h.epoch.Load(), time.Now()
 			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
+				n.dropSilentBulk(c.silence(c.view.Load()))
 				if c.hintsFor(ctx, n, c.view.Load(), c.suspicion()) > 0 {
 					h.doubted()
 					wait = 0
@@ -265,7 +277,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				}
 			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
 				h.unreachable(n.err("probe", err))
-				n.pipe.drop(ErrTimeout)
+				n.drop(ErrTimeout)
 				wait = probeMin
 			}
 		case StateReturning:
@@ -304,6 +316,9 @@ func (c *Client) probe(ctx context.Context, n *node) bool {
 	}
 	c.met(n, d.facts)
 	n.pipe.adopt(d)
+	if n.bulk != nil {
+		n.bulk.drop(brokenBy(errReplaced))
+	}
 	return true
 }
 
@@ -327,8 +342,16 @@ func (c *Client) silence(v *view) time.Duration {
 	return max(c.patience(c.conf.deadline, len(v.nodes), v.copies), minSilence)
 }
 
-// suspicion is how long a suspect may take for its sign of life.
-func (c *Client) suspicion() time.Duration { return 2 * c.silence(c.view.Load()) }
+// suspicion is how long a suspect may take for its sign of life. Together with the silence before it, this is well
+// within an operation's deadline: one that waits for an owner goes on when that is down.
+func (c *Client) suspicion() time.Duration {
+	v := c.view.Load()
+	silence := c.silence(v)
+	if v.copies < 2 {
+		return silence
+	}
+	return 2 * silence
+}
 
 func (c *Client) probeTime(n *node) time.Duration {
 	if n.cfg.ReadTimeout > 0 {
@@ -358,7 +381,9 @@ func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want
 			case k.conn == nil:
 				return nil, try > 0, ErrTimeout
 			case k.conn.silentSince(k.sentAt):
-				n.pipe.drop(ErrTimeout)
+				if time.Since(k.sentAt) >= c.silence(c.view.Load()) { // less says nothing of the connection
+					k.conn.pipe.drop(ErrTimeout)
+				}
 				return nil, try > 0, ErrTimeout
 			}
 			return nil, try > 0, errBusy

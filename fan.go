@@ -47,18 +47,23 @@ type fanRun struct {
 	until      time.Time     // the operation's deadline
 	wait       time.Duration // patience with one node
 	proof      time.Duration // silence that says something of the node, however little time this caller has
+	verdict    time.Duration // silence after which it would be down, if its watcher had its way
 	moved      bool          // something did not go as it should: for the Failover mark
 	values     bool          // ask everybody for the value
 	touch      time.Duration // extend the lifetime by so much; 0: not
 	halt       bool          // go no further
+	large      bool          // the session is, as far as is known
 	lastResort bool          // owners that are down were asked after all
 	decides    bool          // whoever was asked is waited for until the deadline
+	lingers    bool          // late owners are waited for, unless they are silent for too long
 	writes     bool          // a returning node that takes the write holds the newest: it counts
 
 	owed []*node // owners that miss this write
 
 	// of a write
 	data      []byte
+	body      []byte // of large data the one copy that all nodes are sent
+	bodyAt    int    // where it belongs in what was just encoded; 0: it does not
 	ttl       time.Duration
 	version   Version // what the caller is told
 	stampText string  // what is written beside each copy
@@ -86,6 +91,7 @@ type try struct {
 	counts bool // a read of a returning node does not
 	unsure bool // a suspect, where other copies do as well
 	judged bool // its silence was noted
+	hung   bool // it kept a read waiting that would have waited for it, and nothing at all came from it
 	value  bool // asked for the value, not the stamp alone
 	hints  []*node
 	script *script // sent to the node
@@ -112,7 +118,28 @@ var fans = sync.Pool{New: func() any {
 	return f
 }}
 
+const longTurn = 3 * time.Millisecond // between two turns of a goroutine: requests alone take far less
+
+const queuePatience = 4 // times the patience with a node, where its answers to others come
+
 const maxPooledBuffer = 64 << 10 // a large session must not stay in memory for ever
+
+// abandon leaves the writes that are still out to themselves. Should their connection break, the node misses them.
+func (f *fan) abandon() {
+	if f.out == 0 || !f.writes {
+		return
+	}
+	for i := range f.tries {
+		t := &f.tries[i]
+		if t.call == nil || (t.state != tryLate && t.state != tryPending) {
+			continue
+		}
+		t.call.orphan.Store(true)
+		if cn := t.call.conn; cn != nil && cn.broken() { // at this very moment
+			t.node.health.lost()
+		}
+	}
+}
 
 // release gives the fan back. Nothing of it may be used any more; what a node may still write to is left alone.
 func (f *fan) release() {
@@ -122,11 +149,11 @@ func (f *fan) release() {
 	for i := range f.calls4[:f.used] {
 		k := &f.calls4[i]
 		clear(k.replies)
-		k.replies, k.conn, k.node, k.err = nil, nil, nil, nil
+		k.replies, k.conn, k.node, k.err, k.body = nil, nil, nil, nil, nil
 	}
 	clear(f.tries4[:min(len(f.tries), len(f.tries4))])
 	clear(f.copies4[:])
-	clear(f.ended)
+	clear(f.ended[:cap(f.ended)])
 	f.groups2 = [2]group{}
 	if cap(f.buf) > maxPooledBuffer {
 		f.buf = make([]byte, 0, 2048)
@@ -143,6 +170,7 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 	default:
 	}
 	f.c, f.v, f.name, f.id, f.encode, f.began = c, c.view.Load(), name, id, encode, time.Now()
+	f.large = c.large.has(id)
 	f.flushing = f.flushing4[:0]
 	f.until = f.began.Add(c.conf.deadline)
 	if d, ok := ctx.Deadline(); ok && d.Before(f.until) {
@@ -163,6 +191,7 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 	}
 	f.wait = c.patience(f.until.Sub(f.began), len(f.v.nodes), f.v.copies)
 	f.proof = c.silence(f.v)
+	f.verdict = f.proof + c.suspicion()
 	return f
 }
 
@@ -242,6 +271,7 @@ func (f *fan) start(g *group) bool {
 	t := try{node: n, view: g.v, php: f.holdsPHP(n), mixed: f.v.mixed, counts: f.writes || s == StateUp || s == StateSuspect,
 		unsure: s == StateSuspect && g.v.copies > 1 && !f.decides}
 	if s == StateDown {
+		f.flush() // a hook that takes its time may hold the state
 		t.state, t.err = tryFailed, n.health.cause()
 		f.moved = f.moved || owner
 		if owner {
@@ -268,14 +298,19 @@ func (f *fan) holdsPHP(n *node) bool {
 // send encodes a try's commands and hands them to its node.
 func (f *fan) send(i int) {
 	t := &f.tries[i]
-	t.hints, t.judged = t.hints[:0], false
+	t.hints, t.judged, t.hung = t.hints[:0], false, false
 	buf, want := f.encode(f, t)
 	f.buf = buf[:0]
 	k := f.newCall()
+	k.body, k.bodyAt = nil, 0
+	if f.bodyAt > 0 {
+		k.body, k.bodyAt, f.bodyAt = f.body, f.bodyAt, 0
+	}
 	k.op, k.node, k.want, k.again, k.epoch = &f.op, t.node, want, t.call != nil, t.node.health.epoch.Load()
 	t.call, t.state = k, tryPending
 	f.out++
-	cn := t.node.pipe.send(k, buf)
+	// PHP's own commands have no guard: only their order on one connection keeps a late one from undoing the next.
+	cn := t.node.lane(f.large && !t.php).send(k, buf)
 	f.crowded = f.crowded || k.ahead > 0
 	if cn != nil {
 		f.flushing = append(f.flushing, cn)
@@ -290,6 +325,7 @@ func (f *fan) newCall() *call {
 	f.used++
 	k := &f.calls4[f.used-1]
 	k.conn, k.ahead = nil, 0
+	k.orphan.Store(false)
 	return k
 }
 
@@ -299,19 +335,35 @@ func (f *fan) flush() {
 	if len(f.flushing) == 0 {
 		return
 	}
-	if f.crowded {
+	var turns [len(f.flushing4)]uint64
+	yielding := f.crowded && len(f.flushing) <= len(turns) && f.began.UnixNano() > f.c.busy.Load()
+	if yielding {
+		for i, cn := range f.flushing {
+			turns[i] = cn.yield()
+		}
+		begun := time.Now()
 		runtime.Gosched()
+		if took := time.Since(begun); took > longTurn { // others compute: waiting for one's turn costs their time slices
+			f.c.busy.Store(begun.Add(100 * took).UnixNano())
+		}
 	}
 	for i, cn := range f.flushing {
-		cn.flush()
+		if !yielding || cn.resume(turns[i]) {
+			cn.flush()
+		}
 		f.flushing[i] = nil
 	}
 	f.flushing = f.flushing[:0]
 }
 
-// run drives the fan until enough have answered, or nobody else can. It returns nil, or the caller's own
-// context error; what the answers mean is read from f.tries.
+// run drives the fan until enough have answered, or nobody else can. It returns nil, the caller's own context
+// error, or that a node is overloaded; what the answers mean is read from f.tries.
 func (f *fan) run(ctx context.Context) error {
+	if len(f.tries) == 0 {
+		if err := f.overloaded(); err != nil {
+			return err
+		}
+	}
 	defer f.timer.Stop()
 	for {
 		done := f.advance()
@@ -328,7 +380,9 @@ func (f *fan) run(ctx context.Context) error {
 		case <-f.op.wake:
 			f.collect()
 		case <-f.timer.C:
+			f.collect() // an answer that nobody was woken for is there, not late
 			if !f.giveUpOn(time.Now()) {
+				f.flush()
 				return nil // the deadline
 			}
 		case <-ctx.Done():
@@ -345,6 +399,30 @@ func (f *fan) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// overloaded is the error of an operation that is not even begun: all owners have so much to do that their answers
+// would come too late. To ask others instead would make them the next. One slow owner is left to patience.
+func (f *fan) overloaded() error {
+	var busy [4]*node
+	n, all := 0, true
+	f.eachOwner(func(o *node) {
+		if all && n < len(busy) && o.health.now() != StateDown {
+			all = o.pipe.overloaded(f.began, f.until)
+			busy[n] = o
+			n++
+		}
+	})
+	if !all || n == 0 {
+		return nil
+	}
+	e := &NoNodeError{Op: f.name}
+	for _, o := range busy[:n] {
+		err := o.err(f.name, ErrOverloaded)
+		e.Nodes = append(e.Nodes, err)
+		f.c.failure(o, f.name, err)
+	}
+	return e
 }
 
 // enough is how many more answers are worth waking up for: all that are waited for, as long as none brings trouble.
@@ -422,8 +500,13 @@ func (f *fan) nextLook() time.Duration {
 	next := f.until
 	for i := range f.tries {
 		t := &f.tries[i]
-		if t.state == tryPending && !t.judged {
-			if at := f.c.pulse.since(t.call.sentAt, now).Add(f.wait); at.Before(next) {
+		switch {
+		case t.state == tryPending && t.judged && f.lingers:
+			if at := now.Add(max(f.verdict-f.silence(t, now), time.Millisecond)); at.Before(next) {
+				next = at
+			}
+		case t.state == tryPending && !t.judged:
+			if at := f.waits(t, now).Add(f.wait); at.Before(next) {
 				next = at
 			}
 		}
@@ -431,13 +514,45 @@ func (f *fan) nextLook() time.Duration {
 	return max(next.Sub(now), 0)
 }
 
+// silence is how long nothing at all has come on a try's connection, standstills of this process left out.
+func (f *fan) silence(t *try, now time.Time) time.Duration {
+	cn := t.call.conn
+	if cn == nil {
+		return 0
+	}
+	return now.Sub(f.c.pulse.since(cn.waitingSince(), now))
+}
+
+// waits is since when a try is kept waiting: not while this process stood still, and for a while not while answers to
+// others come on its connection. Asking further nodes then would only make a queue longer.
+func (f *fan) waits(t *try, now time.Time) time.Time {
+	since := f.c.pulse.since(t.call.sentAt, now)
+	if cn := t.call.conn; cn != nil {
+		latest := t.call.sentAt.Add(min(queuePatience*f.wait, f.until.Sub(f.began)/2))
+		if heard := time.Unix(0, cn.heard.Load()); heard.After(since) && since.Before(latest) {
+			since = heard
+			if since.After(latest) {
+				since = latest
+			}
+		}
+	}
+	return since
+}
+
 // giveUpOn marks as late whoever has been out too long; false when the whole operation has.
 func (f *fan) giveUpOn(now time.Time) bool {
 	over := !now.Before(f.until)
 	for i := range f.tries {
 		t := &f.tries[i]
-		if t.state != tryPending || (!over && now.Sub(f.c.pulse.since(t.call.sentAt, now)) < f.wait) {
+		if t.state != tryPending || (!over && now.Sub(f.waits(t, now)) < f.wait) {
 			continue
+		}
+		silence := f.silence(t, now)
+		if f.lingers && !over && t.judged {
+			if silence < f.verdict {
+				continue
+			}
+			t.hung = true
 		}
 		if f.decides && !over {
 			if t.judged {
@@ -451,7 +566,7 @@ func (f *fan) giveUpOn(now time.Time) bool {
 		t.err = t.node.err(f.name, ErrTimeout)
 		// Nothing at all came back for long enough: the node hangs, and so does whoever else is on this
 		// connection. A caller in a hurry proves nothing by itself, but many of them do.
-		if cn := t.call.conn; cn != nil && now.Sub(f.c.pulse.since(cn.waitingSince(), now)) >= f.proof {
+		if silence >= f.proof {
 			t.node.health.silent(t.call.epoch, t.err)
 			f.c.failure(t.node, f.name, t.err)
 		}
@@ -539,6 +654,7 @@ func (f *fan) settle(i int) {
 		return
 	case judge(err) == verdictRetry && !t.call.again && time.Now().Before(f.until):
 		f.send(i) // commands are written so that running twice is harmless
+		f.flush() // whoever hears of other failures next may take his time
 		return
 	}
 	t.state = tryFailed

@@ -32,6 +32,8 @@ type node struct {
 	id      string
 	scope   string // follows the side keys that are not of one id: which application's they are
 	pipe    transport
+	bulk    *pipe        // for large sessions; nil: pipe carries them too
+	noBulk  atomic.Int64 // bulk is not to be tried before, Unix nanoseconds
 	health  *health
 	wg      *sync.WaitGroup
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error)
@@ -84,7 +86,7 @@ func (n *node) slotTag(id string) string {
 
 // send hands a call to the node outside any fan.
 func (n *node) send(c *call, buf []byte) {
-	if cn := n.pipe.send(c, buf); cn != nil {
+	if cn := n.lane(len(buf) >= bulkSize).send(c, buf); cn != nil {
 		cn.flush()
 	}
 }

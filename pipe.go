@@ -12,6 +12,10 @@ import (
 const (
 	maxPipeCalls = 32 << 10
 	maxPipeBytes = 64 << 20
+
+	// From so many waiting calls on a node, an operation that would end too late by the pace of the last ones is refused before
+	// it begins: what nobody waits for any more must not be in the way of what somebody does.
+	shedFrom = 256
 )
 
 // call is one node's part of an operation: commands already encoded, and the replies to them.
@@ -23,9 +27,12 @@ type call struct {
 	conn    *conn
 	ahead   int // calls that waited on the connection when this one joined them
 	sentAt  time.Time
-	want    int // replies expected (arrays count one)
+	want    int    // replies expected (arrays count one)
+	body    []byte // a large session, which is not copied: it belongs at bodyAt of the commands
+	bodyAt  int
 	replies []reply
 	err     error
+	orphan  atomic.Bool // a write that nobody waits for any more, and that others took
 	store   [6]reply
 	small   [smallBulks]byte // where short replies stand: stamps above all
 }
@@ -111,12 +118,18 @@ type transport interface {
 	// send queues a call's commands; buf is copied. The call ends through op.end, exactly once, whatever happens.
 	// Where it returns a connection, it is for the caller to flush it, soon: nobody else will.
 	send(c *call, buf []byte) *conn
+	// overloaded reports whether what is sent now would hardly be answered by then.
+	overloaded(now, until time.Time) bool
 	// adopt makes a connection that a probe made the transport's own.
 	adopt(d *dialed)
 	// drop closes the connection, so that the next call makes a new one.
 	drop(cause error)
 	close()
 }
+
+// bulkSize is from where on a session is large: it has a connection of its own, so that small ones do not queue up
+// behind it, and is not copied on its way there.
+const bulkSize = 32 << 10
 
 // pipe carries the commands of all requests to one node over one connection: commands that arrive while a
 // write is under way leave together in the next one. That is where the cost of a round trip goes away.
@@ -125,7 +138,11 @@ type pipe struct {
 	// down is told that a connection could not be made, up that one was.
 	down func(err error)
 	up   func(d *dialed)
+	// lost is told that a connection ended with writes on it that nobody will send again.
+	lost func()
 	wg   *sync.WaitGroup
+	// spare: where it cannot be dialled, its calls may take another way.
+	spare bool
 
 	conn atomic.Pointer[conn] // changes under mu
 
@@ -176,6 +193,12 @@ func (p *pipe) start(cn *conn) {
 	p.conn.Store(cn)
 	p.wg.Add(1)
 	go cn.run()
+}
+
+// overloaded reports whether what is sent now would hardly be answered by then.
+func (p *pipe) overloaded(now, until time.Time) bool {
+	cn := p.conn.Load()
+	return cn != nil && cn.overloaded(now, until)
 }
 
 func (p *pipe) adopt(d *dialed) {

@@ -44,6 +44,7 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	}
 	if err == nil {
 		c.clock.saw(it.Version)
+		c.large.saw(id, len(it.Data))
 		if len(it.Data) <= smallBulks {
 			it.Data = bytes.Clone(it.Data) // it stands in the call, which others use next
 		}
@@ -183,6 +184,14 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 			return it, false, f.noNode()
 		}
 		best := newest(copies)
+		if !best.stamp.dead && f.lateOwners() {
+			// Stand-ins alone answered, and what they hold may be left over from long ago: an owner that is merely slow
+			// is waited for, as long as there is time.
+			if f.linger() {
+				continue
+			}
+			return it, false, f.noNode()
+		}
 		switch {
 		case best.stamp.dead:
 			c.mendIfBehind(f, copies, best)
@@ -196,12 +205,18 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 			return Item{Data: best.data, Version: v}, false, nil
 		case best.stamp.version != "":
 			// A node has a newer stamp than the one that was asked for the value.
-			if !c.fetch(ctx, f, best.t) {
-				return c.bestLeft(f, copies)
+			answered, err := c.fetch(ctx, f, best.t)
+			switch {
+			case err != nil:
+				return it, false, err
+			case !answered:
+				// The node went away in between. If that write was acknowledged, another node has it and another run
+				// finds it. What else is here is older, and nobody's answer.
+				return it, true, f.noNode()
 			}
 			continue
 		}
-		// A miss. It is believed at once only if everybody who should know was asked and nothing looks lost; an
+		// A miss. It is believed at once only if everybody who should know was asked and nothing looks lost; another
 		// owner that is merely slow is waited for.
 		if f.waitForLate() {
 			continue
@@ -245,6 +260,35 @@ func (f *fan) askDowned() bool {
 		}
 	}
 	return asked
+}
+
+// lateOwners reports whether owners are late that may well answer yet, and none that counts answered.
+func (f *fan) lateOwners() bool {
+	late, now := false, time.Now()
+	for i := range f.tries {
+		switch t := &f.tries[i]; {
+		case t.state == tryAnswered && t.counts && f.isOwner(t.node):
+			return false
+		case t.state == tryLate && !t.hung && f.isOwner(t.node):
+			late = late || f.silence(t, now) < f.verdict
+		}
+	}
+	return late
+}
+
+// linger goes on waiting for those, until they answer, nothing comes from them any more, or the deadline; false where
+// that was done.
+func (f *fan) linger() bool {
+	if f.lingers || !time.Now().Before(f.until) {
+		return false
+	}
+	f.lingers = true
+	for i := range f.tries {
+		if t := &f.tries[i]; t.state == tryLate && !t.hung && f.isOwner(t.node) {
+			t.state, t.judged = tryPending, true
+		}
+	}
+	return true
 }
 
 // waitForLate goes on waiting for owners that kept the operation waiting beyond its patience, once: until they
@@ -327,35 +371,18 @@ func (f *fan) widen(more int) bool {
 	return asked
 }
 
-// fetch asks a node that gave its stamp alone for the value too.
-func (c *Client) fetch(ctx context.Context, f *fan, t *try) bool {
+// fetch asks a node that gave its stamp alone for the value too. The error is run's.
+func (c *Client) fetch(ctx context.Context, f *fan, t *try) (answered bool, err error) {
 	for i := range f.tries {
 		if &f.tries[i] == t || f.tries[i].node == t.node {
 			f.values = true
 			f.tries[i].call = nil
 			f.send(i)
-			if f.run(ctx) != nil {
-				return false
-			}
-			return f.tries[i].state == tryAnswered
+			err := f.run(ctx)
+			return f.tries[i].state == tryAnswered, err
 		}
 	}
-	return false
-}
-
-// bestLeft: the newest copy went away while it was fetched. If its write was acknowledged, another node has
-// it and another run finds it; the last run takes what is there.
-func (c *Client) bestLeft(f *fan, copies []copyState) (Item, bool, error) {
-	best := copyState{}
-	for _, s := range copies {
-		if s.has && (!best.has || s.stamp.newer(best.stamp)) {
-			best = s
-		}
-	}
-	if !best.has {
-		return Item{}, true, f.noNode()
-	}
-	return Item{Data: best.data, Version: best.stamp.version}, true, nil
+	return false, nil
 }
 
 // confirmMiss asks the owners once more by GET, which tells an absent key from one that holds no string

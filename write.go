@@ -1,10 +1,12 @@
 package sessionring
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -71,6 +73,8 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 // prepareWrite makes f a write with a stamp that the clock gave.
 func (f *fan) prepareWrite(data []byte, ttl time.Duration, text string, opt SetOptions) {
 	f.writes = true
+	f.large = len(data) >= bulkSize
+	f.c.large.saw(f.id, len(data))
 	f.data, f.ttl, f.version, f.lock = data, ttl, Version(text[:versionLen]), opt.Lock
 	f.wait += time.Duration(len(data)) * 50 // large sessions at 20 MB/s
 	f.proof += time.Duration(len(data)) * 50
@@ -93,34 +97,68 @@ func encodeWrite(f *fan, t *try) ([]byte, int) {
 		b = f.appendFenced(b, t, "*")
 	case plain && f.ttl%time.Second == 0:
 		b = n.appendKey(appendArg(appendHeader(b, 4), "SETEX"), f.id)
-		b = appendArg(appendIntArg(b, millis(f.ttl/1000)), f.data)
+		b = f.appendData(appendIntArg(b, millis(f.ttl/1000)))
 	case plain:
 		b = n.appendKey(appendArg(appendHeader(b, 4), "PSETEX"), f.id)
-		b = appendArg(appendIntArg(b, millis(f.ttl)), f.data)
+		b = f.appendData(appendIntArg(b, millis(f.ttl)))
 	default:
 		b = appendArg(f.appendGuarded(b, writeScript, t, 3), f.stampText)
-		b = appendArg(appendIntArg(b, millis(f.ttl)), f.data)
+		b = f.appendData(appendIntArg(b, millis(f.ttl)))
 	}
 	return f.appendHints(b, t, 1)
 }
 
+// appendData appends the session's bytes. Large ones are not copied for each node: a call carries them as they are.
+// They are copied once, since the caller may use its own again while a node is still being written to.
+func (f *fan) appendData(b []byte) []byte {
+	if len(f.data) < bulkSize {
+		return appendArg(b, f.data)
+	}
+	if f.body == nil {
+		f.body = bytes.Clone(f.data)
+	}
+	b = strconv.AppendInt(append(b, '$'), int64(len(f.body)), 10)
+	b = append(b, '\r', '\n')
+	f.bodyAt = len(b)
+	return append(b, '\r', '\n')
+}
+
 // appendFenced writes under an expected version ("*": any) and, where there is one, a lock.
 func (f *fan) appendFenced(b []byte, t *try, expected string) []byte {
-	n, ttl := t.node, formatMillis(f.ttl)
-	plain := t.plain()
-	switch {
-	case plain && f.lock == nil:
-		return appendScript(b, plainSwapScript, t, "1", n.key(f.id), ttl, f.data, expected)
-	case plain:
-		return appendScript(b, plainSwapScript, t, "2", n.key(f.id), n.lockKey(f.id), ttl, f.data, expected, f.lock.token)
-	case f.lock == nil:
-		return appendScript(b, writeScript, t, "2", n.key(f.id), n.stampKey(f.id), f.stampText, ttl, f.data, expected)
+	n, locked := t.node, 0
+	if f.lock != nil {
+		locked = 1
 	}
-	args := []any{"3", n.key(f.id), n.stampKey(f.id), n.lockKey(f.id), f.stampText, ttl, f.data, expected, f.lock.token}
-	if !f.lock.holds(n) {
-		args = append(args, "?")
+	if t.plain() {
+		b = appendEval(b, plainSwapScript, t, 1+(1+locked)+(3+locked))
+		b = n.appendKey(appendIntArg(b, int64(1+locked)), f.id)
+		if f.lock != nil {
+			b = appendArg(b, n.lockKey(f.id))
+		}
+		b = appendArg(f.appendData(appendIntArg(b, millis(f.ttl))), expected)
+		if f.lock != nil {
+			b = appendArg(b, f.lock.token)
+		}
+		return b
 	}
-	return appendScript(b, writeScript, t, args...)
+	stranger := 0
+	if f.lock != nil && !f.lock.holds(n) {
+		stranger = 1
+	}
+	b = appendEval(b, writeScript, t, 1+(2+locked)+(4+locked+stranger))
+	b = n.appendStampKey(n.appendKey(appendIntArg(b, int64(2+locked)), f.id), f.id)
+	if f.lock != nil {
+		b = appendArg(b, n.lockKey(f.id))
+	}
+	b = appendIntArg(appendArg(b, f.stampText), millis(f.ttl))
+	b = appendArg(f.appendData(b), expected)
+	if f.lock != nil {
+		b = appendArg(b, f.lock.token)
+	}
+	if stranger > 0 {
+		b = appendArg(b, "?")
+	}
+	return b
 }
 
 // appendScript calls a script by its name, or with its text where the node may not know it yet. Arguments

@@ -1,0 +1,84 @@
+package sessionring
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Large sessions go over a connection of their own. What is written tells its size; what is read tells it when it is
+// there, so ids are remembered whose session was large.
+
+const (
+	largeSlots = 1024             // ids remembered; those that share a slot forget each other
+	bulkRetry  = 10 * time.Second // without a second connection, where one could not be made
+)
+
+// largeIDs remembers, by their hashes, ids whose session was large when it was last seen.
+type largeIDs struct {
+	any   atomic.Bool
+	slots [largeSlots]atomic.Uint64
+}
+
+func (l *largeIDs) has(id string) bool {
+	if !l.any.Load() {
+		return false
+	}
+	h := xxhash.Sum64String(id)
+	return l.slots[h%largeSlots].Load() == h
+}
+
+// saw notes how large a session is.
+func (l *largeIDs) saw(id string, size int) {
+	if size < bulkSize && !l.any.Load() {
+		return
+	}
+	h := xxhash.Sum64String(id)
+	slot := &l.slots[h%largeSlots]
+	if size >= bulkSize {
+		slot.Store(h)
+		l.any.Store(true)
+	} else {
+		slot.CompareAndSwap(h, 0)
+	}
+}
+
+// lane is the way for commands to a node, and for the answers that are expected.
+func (n *node) lane(large bool) transport {
+	if large && n.bulk != nil && time.Now().UnixNano() >= n.noBulk.Load() {
+		return n.bulk
+	}
+	return n.pipe
+}
+
+// newBulk makes the node's second pipe. It is dialled when it is needed. Where that fails the node is none the worse:
+// its first connection carries everything for a while.
+func (c *Client) newBulk(n *node) *pipe {
+	return &pipe{
+		dial:  n.dial,
+		wg:    &c.wg,
+		up:    func(d *dialed) { c.met(n, d.facts) },
+		down:  func(error) { n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) },
+		lost:  n.health.lost,
+		spare: true,
+	}
+}
+
+// drop closes both connections.
+func (n *node) drop(cause error) {
+	n.pipe.drop(cause)
+	if n.bulk != nil {
+		n.bulk.drop(cause)
+	}
+}
+
+// dropSilentBulk closes the second connection where it alone is stuck: the node lives.
+func (n *node) dropSilentBulk(silence time.Duration) {
+	if n.bulk == nil {
+		return
+	}
+	if cn := n.bulk.conn.Load(); cn != nil && time.Since(cn.waitingSince()) >= silence {
+		n.bulk.drop(brokenBy(ErrTimeout))
+	}
+}

@@ -1,0 +1,158 @@
+package sessionring
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sessionring/sessionring/internal/redistest"
+)
+
+// An answer that came is no late one, although nobody was woken for it: beside an owner that hangs one stand-in is
+// asked, not two, and nothing waits for the owner that took the write.
+func TestAnswerBesideHungOwner(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 4)
+	proxies := f.proxied()
+	c := f.up(f.path("copies=2"))
+	id := idOn(c, 0, 1)
+	order := c.Ring().Preference(nil, id)
+	proxies[1].Hold()
+	must(t, c.Set(ctxOf(t), id, []byte("v")))
+	proxies[1].Release()
+	nodes := c.view.Load().nodes
+	key := nodes[0].key(id)
+	if do(t, f.servers[order[2]], "EXISTS", key) != int64(1) {
+		t.Fatal("the owner did not hang: nothing was tested")
+	}
+	if do(t, f.servers[order[3]], "EXISTS", key) != int64(0) {
+		t.Error("a second stand-in was written to")
+	}
+	for i, s := range f.servers {
+		if do(t, s, "SISMEMBER", nodes[i].hintKey(nodes[0]), id) == int64(1) {
+			t.Errorf("node %d names the owner that took the write", i)
+		}
+	}
+}
+
+// With one copy, a stand-in's copy without a hint is never found again: it would come back when its owner is away.
+func TestStandInBesideReturnedOwnerIsNamed(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 4)
+	other := f.servers[3]
+	f.servers, f.names = f.servers[:3], f.names[:3]
+	proxies := f.proxied()
+	c := f.up(f.path("copies=1"))
+	id := idOn(c, 0)
+	// The owner is another process when this write reaches it.
+	f.lead(0, other.Addr())
+	proxies[0].CloseConns()
+	must(t, c.Set(ctxOf(t), id, []byte("v")))
+	nodes := c.view.Load().nodes
+	if do(t, other, "EXISTS", nodes[0].key(id)) != int64(1) {
+		t.Fatal("the owner does not hold it")
+	}
+	for i, s := range f.servers[1:] {
+		n := nodes[i+1]
+		if do(t, s, "EXISTS", n.key(id)) == int64(1) && do(t, s, "SISMEMBER", n.hintKey(nodes[0]), id) == int64(0) {
+			t.Errorf("node %d holds a copy and no hint beside it", i+1)
+		}
+	}
+}
+
+// A connection that a probe made is written to by its own goroutine until that finds nothing to write; what a
+// request leaves to it just then must not be lost. Under the race detector one round is enough to see it.
+func TestFirstCommandOfAdoptedConnection(t *testing.T) {
+	t.Parallel()
+	for range 300 {
+		near, far := net.Pipe() // no socket: all commands are left to the connection's goroutine
+		go func() {
+			r := bufio.NewReader(far)
+			for {
+				if _, err := r.ReadString('G'); err != nil { // of PING
+					return
+				}
+				_, _ = io.WriteString(far, "+PONG\r\n")
+			}
+		}()
+		var wg sync.WaitGroup
+		p := &pipe{wg: &wg, up: func(*dialed) {}, down: func(error) {}}
+		p.adopt(&dialed{nc: near, release: func() { near.Close() }})
+		cn := p.conn.Load()
+		for writing := true; writing; {
+			cn.mu.Lock()
+			writing = cn.writing
+			cn.mu.Unlock()
+		}
+		o := newOp()
+		if cn := p.send(&call{op: o, want: 1}, appendCommand(nil, "PING")); cn != nil {
+			cn.flush()
+		}
+		select {
+		case <-o.wake:
+		case <-time.After(patient):
+			t.Fatal("the command was lost")
+		}
+		p.close()
+		far.Close()
+		wg.Wait()
+	}
+}
+
+// In PHP's layout nothing but the order of commands tells which write is the later one.
+func TestPlainWritesKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 1)
+	proxies := f.proxied()
+	c := f.up(f.path("distribution=phpredis"))
+	id := newID()
+	must(t, c.Set(ctxOf(t), id, bytes.Repeat([]byte("w"), 1<<20))) // all connections are made
+	proxies[0].Throttle(512<<10, redistest.ToServer)
+	short, cancel := context.WithTimeout(ctxOf(t), 500*time.Millisecond)
+	defer cancel()
+	_ = c.Set(short, id, bytes.Repeat([]byte("v"), 1<<20)) // given up on, half-way to the node
+	must(t, c.Set(ctxOf(t), id, []byte("later")))
+	for _, p := range proxies {
+		must(t, p.Pass())
+	}
+	for range 50 {
+		got, err := c.Get(ctxOf(t), id)
+		if err != nil || string(got) != "later" {
+			t.Fatalf("went back to %d older bytes: %v", len(got), err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// What stands on a stand-in from long ago is no answer while the owners are merely slow: they are waited for.
+func TestLeftoverIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, copies := range []int{1, 2} {
+		t.Run(strconv.Itoa(copies), func(t *testing.T) {
+			f := startFleet(t, 3)
+			proxies := f.proxied()
+			c := f.up(f.path("copies=" + strconv.Itoa(copies)))
+			id := idOn(c, 0, 1)
+			nodes := c.view.Load().nodes
+			old := c.clock.nextStamp()
+			must(t, c.Set(ctxOf(t), id, []byte("new")))
+			leftover := c.Ring().Preference(nil, id)[copies]
+			do(t, f.servers[leftover], "SET", nodes[leftover].key(id), "old")
+			do(t, f.servers[leftover], "SET", nodes[leftover].stampKey(id), old)
+			// Slower than an operation's patience, quicker than what makes a node suspect.
+			wait := c.patience(c.conf.deadline, 3, copies)
+			for _, owner := range c.Ring().Preference(nil, id)[:copies] {
+				proxies[owner].SetLink(redistest.ToClient, redistest.Link{Delay: wait + wait/4})
+			}
+			if got, err := c.Get(ctxOf(t), id); err != nil || string(got) != "new" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
