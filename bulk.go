@@ -61,6 +61,7 @@ func (c *Client) newBulk(n *node) *pipe {
 		up:    func(d *dialed) { c.met(n, d.facts) },
 		down:  func(error) { n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) },
 		lost:  n.health.lost,
+		turns: &c.turns,
 		spare: true,
 	}
 }

@@ -22,7 +22,7 @@ type Client struct {
 	pulse pulse
 	locks lockQueues
 	large largeIDs
-	busy  atomic.Int64 // until when requests do not wait for each other, Unix nanoseconds
+	turns turns
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -220,11 +220,12 @@ func (c *Client) newView(sp *SavePath, reuse map[string]*node) (*view, error) {
 func (c *Client) equip(n *node) {
 	n.health = newHealth(n, c.stateChanged)
 	n.pipe = &pipe{
-		dial: n.dial,
-		wg:   &c.wg,
-		up:   func(d *dialed) { c.met(n, d.facts) },
-		down: n.health.unreachable,
-		lost: n.health.lost,
+		dial:  n.dial,
+		wg:    &c.wg,
+		up:    func(d *dialed) { c.met(n, d.facts) },
+		down:  n.health.unreachable,
+		lost:  n.health.lost,
+		turns: &c.turns,
 	}
 	n.bulk = c.newBulk(n)
 }

@@ -409,6 +409,10 @@ func (cn *conn) readLoop() {
 		if err != nil {
 			return
 		}
+		if r.br.Buffered() == 0 && !cn.pipe.turns.long() {
+			// Whoever was woken goes first: looking for what is not there yet costs as much as its next command.
+			cn.pipe.turns.yield()
+		}
 	}
 }
 

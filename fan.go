@@ -3,7 +3,6 @@ package sessionring
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -117,8 +116,6 @@ var fans = sync.Pool{New: func() any {
 	f.op.ended = f.op.store[:0]
 	return f
 }}
-
-const longTurn = 3 * time.Millisecond // between two turns of a goroutine: requests alone take far less
 
 const queuePatience = 4 // times the patience with a node, where its answers to others come
 
@@ -336,16 +333,12 @@ func (f *fan) flush() {
 		return
 	}
 	var turns [len(f.flushing4)]uint64
-	yielding := f.crowded && len(f.flushing) <= len(turns) && f.began.UnixNano() > f.c.busy.Load()
+	yielding := f.crowded && len(f.flushing) <= len(turns) && !f.c.turns.long()
 	if yielding {
 		for i, cn := range f.flushing {
 			turns[i] = cn.yield()
 		}
-		begun := time.Now()
-		runtime.Gosched()
-		if took := time.Since(begun); took > longTurn { // others compute: waiting for one's turn costs their time slices
-			f.c.busy.Store(begun.Add(100 * took).UnixNano())
-		}
+		f.c.turns.yield()
 	}
 	for i, cn := range f.flushing {
 		if !yielding || cn.resume(turns[i]) {

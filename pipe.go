@@ -139,8 +139,9 @@ type pipe struct {
 	down func(err error)
 	up   func(d *dialed)
 	// lost is told that a connection ended with writes on it that nobody will send again.
-	lost func()
-	wg   *sync.WaitGroup
+	lost  func()
+	wg    *sync.WaitGroup
+	turns *turns // nil: nobody lets others go first
 	// spare: where it cannot be dialled, its calls may take another way.
 	spare bool
 

@@ -1,0 +1,34 @@
+package sessionring
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// longTurn is what a run through all goroutines that are ready may take. Requests alone take far less.
+const longTurn = 3 * time.Millisecond
+
+// turns lets other goroutines go first, unless that takes long: where a process computes, each turn costs the others'
+// time slices.
+type turns struct {
+	until atomic.Int64 // nobody waits for others before, Unix nanoseconds
+}
+
+// long reports whether turns are long now; so does a process without them.
+func (t *turns) long() bool {
+	if t == nil {
+		return true
+	}
+	until := t.until.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}
+
+// yield lets all goroutines that are ready run once.
+func (t *turns) yield() {
+	begun := time.Now()
+	runtime.Gosched()
+	if took := time.Since(begun); took > longTurn {
+		t.until.Store(begun.Add(100 * took).UnixNano())
+	}
+}
