@@ -24,6 +24,7 @@ const (
 	hintPrefix     = "sessionring:h:" // ids whose copy on the named node is missing or old
 	markKey        = "sessionring:mark"
 	leaseKey       = "sessionring:lease"
+	progressKey    = "sessionring:rejoin" // how far the lease's holder is
 )
 
 // node is one Redis server (or, for cluster and sentinel strings, one engine) as an operation sees it.
@@ -120,6 +121,8 @@ func (n *node) forgetScripts() { n.scripts.Store(0) }
 
 func (n *node) markKey() string  { return markKey + n.scope }
 func (n *node) leaseKey() string { return leaseKey + n.scope }
+
+func (n *node) progressKey() string { return progressKey + n.scope }
 
 func (n *node) err(op string, cause error) *NodeError {
 	return &NodeError{Node: n.id, Op: op, Err: cause}

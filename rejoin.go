@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,16 +33,27 @@ const (
 
 // Progress is how far a rejoin or a migration is.
 type Progress struct {
-	Since   time.Time // zero: none was under way in this client
-	Scanned int64     // ids looked at
+	Since   time.Time // zero: none was under way
+	Seen    int64     // ids gone over, wherever they belong
+	Total   int64     // ids to go over, about
+	Scanned int64     // of those seen, the node's own
 	Copied  int64     // copies written
 	Failed  int64     // sessions that could not be brought up to date yet
 	Done    bool
 }
 
+// Left is about how long it will go on, at the pace so far; zero where it is done or cannot be told.
+func (p Progress) Left() time.Duration {
+	if p.Done || p.Seen <= 0 || p.Since.IsZero() {
+		return 0
+	}
+	return time.Duration(float64(time.Since(p.Since)) / float64(p.Seen) * float64(max(p.Total-p.Seen, 0)))
+}
+
 // tally counts a pass as it goes.
 type tally struct {
 	scanned, copied, failed atomic.Int64
+	seen, total             atomic.Int64
 	each                    func(outcome) // told of every session that was brought up to date; may be nil
 }
 
@@ -157,16 +169,20 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		return true
 	}
 	if c.conf.observer {
+		c.followRejoin(ctx, n)
 		return false
 	}
 	token := rand.Text()
 	got, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "SET", n.leaseKey(), token, "NX", "PX", formatMillis(leaseTime)))
 	if err != nil || len(got) != 1 || got[0].null {
+		c.followRejoin(ctx, n)
 		return false // another client is at it, or the node is gone again
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var renewing sync.WaitGroup
-	renewing.Go(func() { c.keepLease(ctx, cancel, n, token) })
+	t := &tally{}
+	begun := time.Now()
+	renewing.Go(func() { c.keepLease(ctx, cancel, n, token, func() { c.tellRejoin(ctx, n, t, begun) }) })
 	defer func() {
 		cancel()
 		renewing.Wait()
@@ -180,12 +196,11 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		h.caughtUp(epoch)
 		return true
 	}
-	t := &tally{}
-	h.report(func(p *Progress) { *p = Progress{Since: time.Now()} })
+	h.report(func(p *Progress) { *p = Progress{Since: begun} })
+	c.tellRejoin(ctx, n, t, begun)
 	done := c.pass(ctx, n, v, m, full, t)
-	h.report(func(p *Progress) {
-		p.Scanned, p.Copied, p.Failed, p.Done = t.scanned.Load(), t.copied.Load(), t.failed.Load(), done
-	})
+	c.report(n, t)
+	h.report(func(p *Progress) { p.Done = done })
 	if done {
 		c.conf.logger.Info("node is up to date", "node", n.id, "scanned", t.scanned.Load(), "copied", t.copied.Load())
 		h.caughtUp(epoch)
@@ -246,8 +261,30 @@ func (c *Client) hintsFor(ctx context.Context, n *node, v *view, wait time.Durat
 	return total
 }
 
+// tellRejoin leaves on the node how far its rejoin is, for clients that wait for it and for tools.
+func (c *Client) tellRejoin(ctx context.Context, n *node, t *tally, begun time.Time) {
+	text := fmt.Sprint(time.Since(begun).Milliseconds(), " ", t.seen.Load(), " ", t.total.Load(), " ", t.scanned.Load(), " ",
+		t.copied.Load(), " ", t.failed.Load())
+	_, _ = c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "SET", n.progressKey(), text, "PX", formatMillis(leaseTime)))
+}
+
+// followRejoin reads what tellRejoin left.
+func (c *Client) followRejoin(ctx context.Context, n *node) {
+	r, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "GET", n.progressKey()))
+	if err != nil || len(r) != 1 || r[0].null {
+		return
+	}
+	var p Progress
+	var ms int64
+	if _, err := fmt.Sscan(string(r[0].b), &ms, &p.Seen, &p.Total, &p.Scanned, &p.Copied, &p.Failed); err != nil {
+		return
+	}
+	p.Since = time.Now().Add(-time.Duration(ms) * time.Millisecond)
+	n.health.report(func(known *Progress) { *known = p })
+}
+
 // keepLease renews the lease until ctx ends, and ends the pass when the lease is lost.
-func (c *Client) keepLease(ctx context.Context, cancel context.CancelFunc, n *node, token string) {
+func (c *Client) keepLease(ctx context.Context, cancel context.CancelFunc, n *node, token string, renewed func()) {
 	tick := time.NewTicker(leaseRenew)
 	defer tick.Stop()
 	last := time.Now()
@@ -261,6 +298,7 @@ func (c *Client) keepLease(ctx context.Context, cancel context.CancelFunc, n *no
 		switch {
 		case err == nil && len(r) == 1 && r[0].n == 1:
 			last = time.Now()
+			renewed()
 		case err == nil, time.Since(last) > leaseTime:
 			cancel()
 			return
@@ -281,6 +319,7 @@ func (c *Client) pass(ctx context.Context, n *node, v *view, m mark, full bool, 
 		if v.copies > 1 && away >= v.copies {
 			return false // both copies of a session may be on nodes that cannot be asked: not to be trusted yet
 		}
+		t.total.Store(c.countStamps(ctx, append(v.others(n), n)))
 		for _, src := range append(v.others(n), n) {
 			if src.health.now() == StateDown {
 				next.absent = append(next.absent, src.id)
@@ -301,6 +340,19 @@ func (c *Client) pass(ctx context.Context, n *node, v *view, m mark, full bool, 
 	return c.drainHints(ctx, n, v, t)
 }
 
+// countStamps is about how many stamps stand on nodes: half of their keys, since the others are the values.
+func (c *Client) countStamps(ctx context.Context, nodes []*node) (total int64) {
+	for _, n := range nodes {
+		if n.health.now() == StateDown {
+			continue
+		}
+		if r, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "DBSIZE")); err == nil && len(r) == 1 {
+			total += r[0].n / 2
+		}
+	}
+	return total
+}
+
 // drainHints works off the ids that wait for n on every node that can be asked.
 func (c *Client) drainHints(ctx context.Context, n *node, v *view, t *tally) bool {
 	for _, src := range v.others(n) {
@@ -316,6 +368,9 @@ func (c *Client) drainHints(ctx context.Context, n *node, v *view, t *tally) boo
 
 func (c *Client) drainFrom(ctx context.Context, n, src *node, t *tally) error {
 	key := src.hintKey(n)
+	if r, err := c.ask(ctx, src, lookTimeout, 1, appendCommand(nil, "SCARD", key)); err == nil && len(r) == 1 {
+		t.total.Add(r[0].n)
+	}
 	for cursor := "0"; ; {
 		r, err := c.ask(ctx, src, lookTimeout, 1, appendCommand(nil, "SSCAN", key, cursor, "COUNT", "256"))
 		if err != nil {
@@ -332,6 +387,8 @@ func (c *Client) drainFrom(ctx context.Context, n, src *node, t *tally) error {
 		if err := c.levelAll(ctx, ids, t, func(id string) error { return c.settleHint(ctx, n, src, id, t) }); err != nil {
 			return err
 		}
+		t.seen.Add(int64(len(ids)))
+		c.report(n, t)
 		if cursor == "0" {
 			break
 		}
@@ -394,6 +451,7 @@ func (c *Client) compare(ctx context.Context, v *view, n, src *node, t *tally) e
 				strays = append(strays, id)
 			}
 		}
+		t.seen.Add(int64(len(ids)))
 		t.scanned.Add(int64(len(mine)))
 		if err := c.levelAll(ctx, strays, t, func(id string) error {
 			_, err := c.level(ctx, id, "rejoin", n)
@@ -422,6 +480,7 @@ func (c *Client) compare(ctx context.Context, v *view, n, src *node, t *tally) e
 
 func (c *Client) report(n *node, t *tally) {
 	n.health.report(func(p *Progress) {
+		p.Seen, p.Total = t.seen.Load(), t.total.Load()
 		p.Scanned, p.Copied, p.Failed = t.scanned.Load(), t.copied.Load(), t.failed.Load()
 	})
 }

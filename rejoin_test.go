@@ -399,3 +399,35 @@ func TestSessionsAreListed(t *testing.T) {
 		}
 	}
 }
+
+// Whoever looks sees how far a rejoin is and about how long it will last: the client that does it, one that waits for
+// it, and a tool.
+func TestRejoinProgress(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	ctx := ctxOf(t)
+	a, b := f.up(f.path("copies=2"), WithRejoinRate(100)), f.up(f.path("copies=2"), WithRejoinRate(100))
+	for range 1500 {
+		must(t, a.Set(ctx, newID(), []byte("v")))
+	}
+	must(t, f.servers[1].Kill())
+	waitState(t, a, StateDown, 1)
+	waitState(t, b, StateDown, 1)
+	must(t, f.servers[1].RestartEmpty(ctx))
+	tool := f.open(f.path("copies=2"), WithObserver())
+	for name, c := range map[string]*Client{"one": a, "the other": b, "a tool": tool} {
+		eventually(t, func() error {
+			n := c.Nodes()[1]
+			if n.State != StateReturning || n.Rejoin.Total < 1500 || n.Rejoin.Seen <= 0 || n.Rejoin.Done || n.Whole <= 0 {
+				return fmt.Errorf("%s: %s, %+v, whole in %v", name, n.State, n.Rejoin, n.Whole)
+			}
+			return nil
+		})
+	}
+	if left := (Progress{Since: time.Now().Add(-time.Minute), Seen: 100, Total: 300}).Left(); left < 119*time.Second || left > 130*time.Second {
+		t.Errorf("two thirds are left after a minute: %v", left)
+	}
+	if left := (Progress{Since: time.Now().Add(-time.Minute), Seen: 300, Total: 300, Done: true}).Left(); left != 0 {
+		t.Errorf("done: %v", left)
+	}
+}

@@ -21,9 +21,10 @@ type NodeStatus struct {
 	Since    time.Time // of the state
 	LastErr  error     // why it was last not up; nil if never
 	LastFail time.Time
-	Version  string   // of the server
-	Debt     int64    // sessions that wait to be copied to it
-	Rejoin   Progress // of the pass that this client runs or ran last
+	Version  string        // of the server
+	Debt     int64         // sessions that wait to be copied to it, as far as hints tell
+	Rejoin   Progress      // of the pass that brings it up to date, in whatever client; else of the last that was seen
+	Whole    time.Duration // about how long until no session has fewer copies than it should for want of it; 0: none has, or it cannot be told
 }
 
 // Nodes returns the state of each node, in the order of the save_path. It asks nobody.
@@ -40,6 +41,9 @@ func (c *Client) Nodes() []NodeStatus {
 		h.mu.Lock()
 		s.Since, s.LastErr, s.LastFail, s.Version, s.Rejoin = h.since, h.lastErr, h.lastFail, h.version, h.progress
 		h.mu.Unlock()
+		if s.State == StateReturning || s.Debt > 0 {
+			s.Whole = s.Rejoin.Left()
+		}
 		out = append(out, s)
 	}
 	return out

@@ -14,7 +14,7 @@ import (
 var statusFields = []string{
 	"kind", "index", "node", "address", "up", "state", "error", "latency_ms", "version", "role", "primary", "cluster_member",
 	"uptime", "used_memory", "max_memory", "eviction_policy", "evicted_keys", "persistence", "keys", "sessions", "first_owner",
-	"misplaced", "weight", "weight_share", "share", "session_share", "debt", "rejoin", "warnings",
+	"misplaced", "weight", "weight_share", "share", "session_share", "debt", "whole_seconds", "rejoin", "warnings",
 }
 
 func TestStatusContract(t *testing.T) {
@@ -39,7 +39,7 @@ func TestStatusContract(t *testing.T) {
 			"node": strconv.Quote("tcp://" + servers[i].Addr()), "up": "true", "state": `"up"`, "error": "null",
 			"role": `"master"`, "primary": "null", "cluster_member": "false", "max_memory": "0", "eviction_policy": `"noeviction"`,
 			"evicted_keys": "0", "misplaced": "0", "weight": []string{"1", "2", "1"}[i], "weight_share": []string{"0.25", "0.5", "0.25"}[i],
-			"debt": "0", "rejoin": "null", "warnings": "[]",
+			"debt": "0", "whole_seconds": "0", "rejoin": "null", "warnings": "[]",
 		} {
 			isJSON(t, name, m[name], want)
 		}

@@ -53,11 +53,14 @@ type statusJSON struct {
 	Share          float64   `json:"share"`         // of all ids, by the ring
 	SessionShare   *float64  `json:"session_share"` // of first_owner over all nodes
 	Debt           int64     `json:"debt"`          // sessions that wait to be copied to it
+	Whole          *float64  `json:"whole_seconds"` // until no session lacks a copy on it, about; null where that cannot be told
 	Rejoin         *rejoin   `json:"rejoin"`
 	Warnings       []finding `json:"warnings"`
 }
 
 type rejoin struct {
+	Seen    int64 `json:"seen"`
+	Total   int64 `json:"total"`
 	Scanned int64 `json:"scanned"`
 	Copied  int64 `json:"copied"`
 	Failed  int64 `json:"failed"`
@@ -275,7 +278,10 @@ func statusLines(client *sessionring.Client, nodes []*nodeReport, findings []fin
 			}
 		}
 		if p := n.status.Rejoin; !p.Since.IsZero() {
-			s.Rejoin = &rejoin{p.Scanned, p.Copied, p.Failed}
+			s.Rejoin = &rejoin{p.Seen, p.Total, p.Scanned, p.Copied, p.Failed}
+		}
+		if whole := n.status.Whole.Seconds(); whole > 0 || (n.up() && n.status.State == sessionring.StateUp && n.status.Debt == 0) {
+			s.Whole = &whole
 		}
 		for _, f := range findings {
 			if f.Index != nil && *f.Index == i {
@@ -346,7 +352,14 @@ func (a *app) stateText(n *nodeReport) string {
 	case n.status.State == sessionring.StateUp:
 		return a.paint(a.out, green, "up")
 	}
-	return a.paint(a.out, yellow, n.status.State.String())
+	text := n.status.State.String()
+	if p := n.status.Rejoin; p.Total > 0 && !p.Done {
+		text += fmt.Sprintf(", %s of %s", percent(min(float64(p.Seen)/float64(p.Total), 1)), count(int(p.Total), "id"))
+	}
+	if n.status.Whole > 0 {
+		text += ", whole in about " + n.status.Whole.Round(time.Second).String()
+	}
+	return a.paint(a.out, yellow, text)
 }
 
 func latencyText(d time.Duration) string {
