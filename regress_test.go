@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,22 +139,45 @@ func TestLeftoverIsNoAnswer(t *testing.T) {
 		t.Run(strconv.Itoa(copies), func(t *testing.T) {
 			f := startFleet(t, 3)
 			proxies := f.proxied()
-			c := f.up(f.path("copies=" + strconv.Itoa(copies)))
+			var downs atomic.Int64
+			c := f.up(f.path("copies="+strconv.Itoa(copies)), WithHooks(Hooks{StateChange: func(s StateChange) {
+				if s.To == StateDown {
+					downs.Add(1)
+				}
+			}}))
 			id := idOn(c, 0, 1)
 			nodes := c.view.Load().nodes
 			old := c.clock.nextStamp()
 			must(t, c.Set(ctxOf(t), id, []byte("new")))
-			leftover := c.Ring().Preference(nil, id)[copies]
-			do(t, f.servers[leftover], "SET", nodes[leftover].key(id), "old")
-			do(t, f.servers[leftover], "SET", nodes[leftover].stampKey(id), old)
-			// Slower than an operation's patience, quicker than what makes a node suspect.
-			wait := c.patience(c.conf.deadline, 3, copies)
-			for _, owner := range c.Ring().Preference(nil, id)[:copies] {
-				proxies[owner].SetLink(redistest.ToClient, redistest.Link{Delay: wait + wait/4})
-			}
-			if got, err := c.Get(ctxOf(t), id); err != nil || string(got) != "new" {
-				t.Errorf("%q, %v", got, err)
-			}
+			order := c.Ring().Preference(nil, id)
+			owners, leftover := order[:copies], order[copies]
+			eventually(t, func() error {
+				do(t, f.servers[leftover], "SET", nodes[leftover].key(id), "old")
+				do(t, f.servers[leftover], "SET", nodes[leftover].stampKey(id), old)
+				waitUp(t, c)
+				before := downs.Load()
+				for _, owner := range owners {
+					proxies[owner].Hold(redistest.ToClient)
+				}
+				// Slower than an operation's patience, quicker than what makes a node go down.
+				wait := c.patience(c.conf.deadline, 3, copies)
+				time.AfterFunc(wait+wait/4, func() {
+					for _, owner := range owners {
+						proxies[owner].Release()
+					}
+				})
+				begun := time.Now()
+				got, err := c.Get(ctxOf(t), id)
+				took := time.Since(begun)
+				time.Sleep(wait / 2) // let the release come first, if it has not
+				if downs.Load() > before || took > 2*wait {
+					return fmt.Errorf("a machine too busy for this: %v, and %d owners were found down", took, downs.Load()-before)
+				}
+				if err != nil || string(got) != "new" {
+					t.Fatalf("%q, %v", got, err)
+				}
+				return nil
+			})
 		})
 	}
 }
