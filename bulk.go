@@ -80,6 +80,7 @@ func (n *node) dropSilentBulk(silence time.Duration) {
 		return
 	}
 	if cn := n.bulk.conn.Load(); cn != nil && time.Since(cn.waitingSince()) >= silence {
+		n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) // its calls go by the first, whatever is wrong with this one
 		n.bulk.drop(brokenBy(ErrTimeout))
 	}
 }

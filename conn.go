@@ -235,7 +235,7 @@ func (cn *conn) fail(err error) {
 	d := cn.dialed
 	cn.mu.Unlock()
 	cn.cancel()
-	if lost {
+	if lost && !errors.Is(err, ErrClosed) {
 		cn.pipe.lost()
 	}
 	if d != nil {

@@ -217,6 +217,7 @@ func (h *health) met(f facts) {
 func (h *health) caughtUp(epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.progress.Done = !h.progress.Since.IsZero()
 	if epoch == h.epoch.Load() && h.now() == StateReturning {
 		h.breaker.Close()
 		h.set(StateUp, nil)
@@ -268,7 +269,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 		case StateSuspect:
 			epoch, begun := h.epoch.Load(), time.Now()
 			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
-				n.dropSilentBulk(c.silence(c.view.Load()))
+				n.dropSilentBulk(c.silence(c.view.Load()) + c.suspicion())
 				if c.hintsFor(ctx, n, c.view.Load(), c.suspicion()) > 0 {
 					h.doubted()
 					wait = 0

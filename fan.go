@@ -494,7 +494,7 @@ func (f *fan) nextLook() time.Duration {
 	for i := range f.tries {
 		t := &f.tries[i]
 		switch {
-		case t.state == tryPending && t.judged && f.lingers:
+		case t.state == tryPending && t.judged && f.lingers && !f.decides:
 			if at := now.Add(max(f.verdict-f.silence(t, now), time.Millisecond)); at.Before(next) {
 				next = at
 			}
@@ -541,7 +541,7 @@ func (f *fan) giveUpOn(now time.Time) bool {
 			continue
 		}
 		silence := f.silence(t, now)
-		if f.lingers && !over && t.judged {
+		if f.lingers && !f.decides && !over && t.judged {
 			if silence < f.verdict {
 				continue
 			}

@@ -87,7 +87,7 @@ func (n *node) slotTag(id string) string {
 
 // send hands a call to the node outside any fan.
 func (n *node) send(c *call, buf []byte) {
-	if cn := n.lane(len(buf) >= bulkSize).send(c, buf); cn != nil {
+	if cn := n.pipe.send(c, buf); cn != nil {
 		cn.flush()
 	}
 }

@@ -269,7 +269,7 @@ func (f *fan) lateOwners() bool {
 		switch t := &f.tries[i]; {
 		case t.state == tryAnswered && t.counts && f.isOwner(t.node):
 			return false
-		case t.state == tryLate && !t.hung && f.isOwner(t.node):
+		case (t.state == tryLate || t.state == tryPending && t.unsure) && !t.hung && f.isOwner(t.node):
 			late = late || f.silence(t, now) < f.verdict
 		}
 	}
@@ -277,18 +277,21 @@ func (f *fan) lateOwners() bool {
 }
 
 // linger goes on waiting for those, until they answer, nothing comes from them any more, or the deadline; false where
-// that was done.
-func (f *fan) linger() bool {
-	if f.lingers || !time.Now().Before(f.until) {
+// there is nobody to wait for.
+func (f *fan) linger() (again bool) {
+	if !time.Now().Before(f.until) {
 		return false
 	}
-	f.lingers = true
 	for i := range f.tries {
-		if t := &f.tries[i]; t.state == tryLate && !t.hung && f.isOwner(t.node) {
-			t.state, t.judged = tryPending, true
+		switch t := &f.tries[i]; {
+		case t.hung || !f.isOwner(t.node):
+		case t.state == tryPending && t.unsure:
+			t.unsure, again = false, true // now it gets the patience that others get
+		case t.state == tryLate:
+			t.state, t.judged, f.lingers, again = tryPending, true, true, true
 		}
 	}
-	return true
+	return again
 }
 
 // waitForLate goes on waiting for owners that kept the operation waiting beyond its patience, once: until they
@@ -377,6 +380,7 @@ func (c *Client) fetch(ctx context.Context, f *fan, t *try) (answered bool, err 
 		if &f.tries[i] == t || f.tries[i].node == t.node {
 			f.values = true
 			f.tries[i].call = nil
+			f.tries[i].unsure = false // it alone has the newest: it is waited for
 			f.send(i)
 			err := f.run(ctx)
 			return f.tries[i].state == tryAnswered, err

@@ -186,6 +186,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 	defer func() {
 		cancel()
 		renewing.Wait()
+		_, _ = c.ask(c.ctx, n, lookTimeout, 1, appendCommand(nil, "DEL", n.progressKey()))
 		_, _ = c.run(c.ctx, n, releaseScript, "1", n.leaseKey(), token) // else it expires
 	}()
 	// Whoever held the lease before may have done it all while this client waited.
