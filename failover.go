@@ -280,6 +280,8 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				h.unreachable(n.err("probe", err))
 				n.drop(ErrTimeout)
 				wait = probeMin
+			} else {
+				wait = probeMin // this process stood still: ask again
 			}
 		case StateReturning:
 			backoff = probeMin

@@ -39,6 +39,7 @@ type Progress struct {
 	Scanned int64     // of those seen, the node's own
 	Copied  int64     // copies written
 	Failed  int64     // sessions that could not be brought up to date yet
+	Own     bool      // this client does it; else another one told
 	Done    bool
 }
 
@@ -197,7 +198,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		h.caughtUp(epoch)
 		return true
 	}
-	h.report(func(p *Progress) { *p = Progress{Since: begun} })
+	h.report(func(p *Progress) { *p = Progress{Since: begun, Own: true} })
 	c.tellRejoin(ctx, n, t, begun)
 	done := c.pass(ctx, n, v, m, full, t)
 	c.report(n, t)

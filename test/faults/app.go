@@ -193,7 +193,7 @@ func (a *localApp) watchPasses(ctx context.Context) {
 		a.mu.Lock()
 		for _, n := range nodes {
 			p := n.Rejoin
-			if p.Since.IsZero() || p.Scanned == 0 {
+			if !p.Own || p.Since.IsZero() || p.Scanned == 0 {
 				continue
 			}
 			i, known := open[n.Node]
