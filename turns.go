@@ -15,7 +15,7 @@ type turns struct {
 	until atomic.Int64 // nobody waits for others before, Unix nanoseconds
 }
 
-// long reports whether turns are long now; so does a process without them.
+// long reports whether turns are long now, and so not to be waited for; nil always says so.
 func (t *turns) long() bool {
 	if t == nil {
 		return true
