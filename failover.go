@@ -267,7 +267,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				wait, backoff = backoff, min(backoff*2, probeMax)
 			}
 		case StateSuspect:
-			epoch, begun := h.epoch.Load(), time.Now()
+			epoch := h.epoch.Load()
 			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
 				n.dropSilentBulk(c.silence(c.view.Load()) + c.suspicion())
 				if c.hintsFor(ctx, n, c.view.Load(), c.suspicion()) > 0 {
@@ -276,12 +276,10 @@ func (c *Client) watch(ctx context.Context, n *node) {
 				} else {
 					h.cleared(epoch)
 				}
-			} else if stood := c.pulse.since(begun, time.Now()) != begun; ctx.Err() == nil && !(stood && errors.Is(err, ErrTimeout)) {
+			} else if ctx.Err() == nil {
 				h.unreachable(n.err("probe", err))
 				n.drop(ErrTimeout)
 				wait = probeMin
-			} else {
-				wait = probeMin // this process stood still: ask again
 			}
 		case StateReturning:
 			backoff = probeMin
@@ -363,7 +361,8 @@ func (c *Client) probeTime(n *node) time.Duration {
 	return c.conf.deadline
 }
 
-// ask sends commands to one node outside any operation and waits for the replies.
+// ask sends commands to one node outside any operation and waits for the replies. Of the wait counts what this process
+// did not stand still.
 func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) ([]reply, error) {
 	r, _, err := c.askTwice(ctx, n, wait, want, buf)
 	return r, err
@@ -371,25 +370,38 @@ func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int,
 
 // askTwice is ask that tells whether the commands were sent a second time because their connection broke.
 func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) (r []reply, twice bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
+	begun := time.Now()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	for try := 0; ; try++ {
 		o := newOp()
 		k := &call{op: o, node: n, want: want}
 		n.send(k, buf)
-		select {
-		case <-o.wake:
-		case <-ctx.Done():
+		for waiting := true; waiting; {
+			over := false
+			select {
+			case <-o.wake:
+				waiting = false
+			case <-ctx.Done():
+				over = true
+			case <-timer.C:
+				now := time.Now()
+				left := wait - now.Sub(c.pulse.since(begun, now))
+				over = left <= 0
+				timer.Reset(max(left, time.Millisecond))
+			}
 			switch {
+			case !over:
 			case k.conn == nil:
 				return nil, try > 0, ErrTimeout
-			case k.conn.silentSince(k.sentAt):
+			case !k.conn.silentSince(k.sentAt):
+				return nil, try > 0, errBusy
+			default:
 				if time.Since(k.sentAt) >= c.silence(c.view.Load()) { // less says nothing of the connection
 					k.conn.pipe.drop(ErrTimeout)
 				}
 				return nil, try > 0, ErrTimeout
 			}
-			return nil, try > 0, errBusy
 		}
 		switch {
 		case k.err == nil:

@@ -25,3 +25,33 @@ func TestPulse(t *testing.T) {
 		t.Errorf("begun after the standstill: it counts from %v", got.Sub(start))
 	}
 }
+
+// However often this process stands still, what it ran in between adds up: else nobody would ever find a node that hangs
+// on a machine that is busy for long.
+func TestPulseOfABusyMachine(t *testing.T) {
+	var p pulse
+	start := time.Now()
+	sent, waited := start.Add(time.Millisecond), time.Duration(0)
+	now := start
+	p.beat(now)
+	for i := range 200 {
+		for range 10 { // 250 ms of running
+			now = now.Add(pulseEvery)
+			p.beat(now)
+		}
+		now = now.Add(150 * time.Millisecond)
+		during := now.Sub(p.since(sent, now))
+		p.beat(now)
+		after := now.Sub(p.since(sent, now))
+		if i < pulseKept && during != after {
+			t.Fatalf("standstill %d: %v of waiting count at its end and %v after it", i, during, after)
+		}
+		if i < pulseKept && after < waited || after < 0 {
+			t.Fatalf("standstill %d: of the waiting only %v count, after %v before", i, after, waited)
+		}
+		waited = after
+	}
+	if ran := 200 * 250 * time.Millisecond; waited < ran/2 {
+		t.Errorf("only %v of %v that this process ran count as waiting", waited, ran)
+	}
+}
