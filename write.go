@@ -386,6 +386,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	version := Version(text[:versionLen])
 	expected := string(*opt.IfVersion)
 	f := c.newFan(ctx, "set", id, nil)
+	defer f.release()
 	f.prepareWrite(data, ttl, text, opt)
 	f.encode = func(f *fan, t *try) ([]byte, int) {
 		return f.appendHints(f.appendFenced(f.buf[:0], t, expected), t, 1)
@@ -411,6 +412,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	// The decision fell. The rest is an ordinary write of the same version.
 	_ = c.ended(f, nil)
 	rest := c.newFan(ctx, "set", id, encodeWrite)
+	defer rest.release() // before f, whose calls it looks at
 	rest.continues(f)
 	for _, t := range f.tries { // who decided has it
 		if t.state == tryAnswered {

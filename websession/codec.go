@@ -3,12 +3,9 @@ package websession
 import (
 	"bytes"
 	"encoding/gob"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"unicode/utf8"
 )
 
 // Codec says how the values of a session are written. The zero value is JSON.
@@ -136,62 +133,6 @@ func (r *raw) take(key string, other values) error {
 		r.set(key, b)
 	}
 	return nil
-}
-
-// JSON writes a session as one JSON object, a member for each value, as encoding/json writes them. It is the
-// default: readable with redis-cli and from other languages.
-func JSON() Codec { return Codec{name: "json", open: openJSON} }
-
-func openJSON(data []byte) (values, error) {
-	r := &raw{vals: map[string][]byte{}, marshal: json.Marshal, unmarshal: json.Unmarshal, wrap: wrapJSON, checkKey: utf8Key}
-	if len(data) == 0 {
-		return r, nil
-	}
-	if !json.Valid(data) { // bounds the depth, too
-		var syntax *json.SyntaxError
-		if err := json.Unmarshal(data, new(json.RawMessage)); errors.As(err, &syntax) {
-			return nil, fmt.Errorf("no JSON: byte %d: %w", syntax.Offset, err)
-		}
-		return nil, errors.New("no JSON")
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("JSON, but no object")
-	}
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		var v json.RawMessage
-		if err := d.Decode(&v); err != nil {
-			return nil, err
-		}
-		r.set(t.(string), v)
-	}
-	return r, nil
-}
-
-func utf8Key(key string) error {
-	if !utf8.ValidString(key) {
-		return fmt.Errorf("%w: %q is not UTF-8, and JSON holds nothing else", ErrKey, key)
-	}
-	return nil
-}
-
-func wrapJSON(r *raw) ([]byte, error) {
-	b := []byte{'{'}
-	for i, k := range r.order {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		name, err := json.Marshal(k)
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(append(b, name...), ':'), r.vals[k]...)
-	}
-	return append(b, '}'), nil
 }
 
 // Gob writes values with encoding/gob, each on its own, so no type needs to be registered. Only Go reads it.

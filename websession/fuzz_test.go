@@ -3,6 +3,7 @@ package websession
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"net"
 	"slices"
 	"strings"
@@ -63,6 +64,51 @@ func FuzzDecode(f *testing.F) {
 					t.Fatalf("%s: %q changed", c, k)
 				}
 			}
+		}
+	})
+}
+
+// What is read at one look is what encoding/json reads.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { } `, `[]`, `1`, `"a"`, `{"a":1}`, `{"a":1,"a":2}`, " {\t\"a\" :\r\n1 , \"b\":[ {\"c\":\"}\\\"\"} ] ,\"d\":{}}\n",
+		`{"":null,"\\":"\\","\"":"\"\\\"","\u00e9":"\ud800","x":"\\\\"}`, `{"n":-1.5e+7,"t":true,"f":false}`, "{\"\xff\":\"\xff\"}", `{"a":"é<>&"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want := map[string]json.RawMessage{}
+		err := json.Unmarshal(data, &want)
+		v, ours := openJSON(data)
+		if len(data) == 0 || err == nil && string(bytes.TrimSpace(data)) == "null" {
+			return
+		}
+		if (err == nil) != (ours == nil) {
+			t.Fatalf("%q: %v, encoding/json: %v", data, ours, err)
+		}
+		if err != nil {
+			return
+		}
+		got := v.(*raw)
+		if len(got.vals) != len(want) || len(got.order) != len(want) {
+			t.Fatalf("%q: %q in the order %q, encoding/json: %q", data, got.vals, got.order, want)
+		}
+		for k, w := range want {
+			if !bytes.Equal(got.vals[k], w) {
+				t.Fatalf("%q: %q is %q, encoding/json: %q", data, k, got.vals[k], w)
+			}
+			var a, b string
+			if errA, errB := unmarshalJSON(w, &a), json.Unmarshal(w, &b); a != b || (errA == nil) != (errB == nil) {
+				t.Fatalf("%q: %q, %v, encoding/json: %q, %v", w, a, errA, b, errB)
+			}
+		}
+		out, err := v.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := map[string]json.RawMessage{}
+		if err := json.Unmarshal(out, &again); err != nil || len(again) != len(want) {
+			t.Fatalf("%q was written as %q: %v", data, out, err)
 		}
 	})
 }
