@@ -17,90 +17,113 @@ func openJSON(data []byte) (values, error) {
 	if len(data) == 0 {
 		return r, nil
 	}
-	if !json.Valid(data) { // bounds the depth, too
-		var syntax *json.SyntaxError
-		if err := json.Unmarshal(data, new(json.RawMessage)); errors.As(err, &syntax) {
-			return nil, fmt.Errorf("no JSON: byte %d: %w", syntax.Offset, err)
-		}
-		return nil, errors.New("no JSON")
+	if splitJSON(data, r.set) {
+		return r, nil
 	}
-	if err := splitJSON(data, r.set); err != nil {
-		return nil, err
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, new(json.RawMessage)); errors.As(err, &syntax) {
+		return nil, fmt.Errorf("no JSON: byte %d: %w", syntax.Offset, err)
 	}
-	return r, nil
+	return nil, errors.New("JSON, but no object")
 }
 
-// splitJSON gives the members of an object to each, which is known to be valid JSON: a request pays for one look at
-// every byte, not for the three that encoding/json's Decoder takes. Values are parts of data.
-func splitJSON(data []byte, each func(key string, value []byte)) error {
+// splitJSON gives the members of an object to each; false where data is no JSON object. A request pays for one look at
+// every byte, not for the three or four that encoding/json takes; what is no plain string it still judges. Values are
+// parts of data.
+func splitJSON(data []byte, each func(key string, value []byte)) bool {
 	i := skipSpace(data, 0)
-	if data[i] != '{' {
-		return errors.New("JSON, but no object")
+	if at(data, i) != '{' {
+		return false
 	}
-	for i = skipSpace(data, i+1); data[i] != '}'; {
-		end := endOfJSON(data, i)
-		var key string
-		if err := unmarshalJSON(data[i:end], &key); err != nil {
-			return err
-		}
-		i = skipSpace(data, skipSpace(data, end)+1) // the colon
-		end = endOfJSON(data, i)
-		each(key, data[i:end:end])
-		if i = skipSpace(data, end); data[i] == ',' {
+	if i = skipSpace(data, i+1); at(data, i) != '}' {
+		for {
+			end, ok := endOfString(data, i)
+			var key string
+			if !ok || unmarshalJSON(data[i:end], &key) != nil {
+				return false
+			}
+			if i = skipSpace(data, end); at(data, i) != ':' {
+				return false
+			}
+			i = skipSpace(data, i+1)
+			if end, ok = endOfJSON(data, i); !ok {
+				return false
+			}
+			value := bytes.TrimRight(data[i:end], " \t\n\r")
+			each(key, value[:len(value):len(value)])
+			i = skipSpace(data, end)
+			if at(data, i) != ',' {
+				break
+			}
 			i = skipSpace(data, i+1)
 		}
 	}
-	return nil
+	return at(data, i) == '}' && skipSpace(data, i+1) == len(data)
+}
+
+// at is the byte at i, 0 behind the end.
+func at(data []byte, i int) byte {
+	if i < len(data) {
+		return data[i]
+	}
+	return 0
 }
 
 func skipSpace(data []byte, i int) int {
-	for data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r' {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// endOfJSON is where the value that begins at i ends, in valid JSON that goes on behind it.
-func endOfJSON(data []byte, i int) int {
-	for depth := 0; ; {
-		switch data[i] {
-		case '"':
-			i = endOfString(data, i)
-		case '{', '[':
-			depth++
-			i++
-		case '}', ']':
-			depth--
-			i++
-		default:
-			i++
-		}
-		if depth > 0 {
-			continue
-		}
-		switch data[i-1] {
-		case '"', '}', ']':
-			return i
-		}
-		switch data[i] { // behind a number or a word
-		case ',', '}', ' ', '\t', '\n', '\r':
-			return i
+// endOfString is behind the closing quote of the valid string that begins at i.
+func endOfString(data []byte, i int) (end int, ok bool) {
+	if at(data, i) != '"' {
+		return 0, false
+	}
+	plain := true
+	for end = i + 1; end < len(data); end++ {
+		switch c := data[end]; {
+		case c == '"':
+			end++
+			return end, plain || json.Valid(data[i:end])
+		case c == '\\':
+			plain = false
+			end++
+		case c < ' ':
+			return 0, false
 		}
 	}
+	return 0, false
 }
 
-// endOfString is behind the closing quote of the string that begins at i.
-func endOfString(data []byte, i int) int {
-	for i++; ; {
-		i += bytes.IndexByte(data[i:], '"') + 1
-		escapes := 0
-		for at := i - 2; data[at] == '\\'; at-- {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return i
+// endOfJSON is behind the valid value that begins at i, and maybe space behind it.
+func endOfJSON(data []byte, i int) (end int, ok bool) {
+	if at(data, i) == '"' {
+		return endOfString(data, i)
+	}
+	depth := 0
+	for end = i; end < len(data); end++ {
+		switch data[end] {
+		case '"':
+			last, ok := endOfString(data, end)
+			if !ok {
+				return 0, false
+			}
+			end = last - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return end, json.Valid(data[i:end])
+			}
+		case ',':
+			if depth == 0 {
+				return end, json.Valid(data[i:end])
+			}
 		}
 	}
+	return 0, false
 }
 
 // unmarshalJSON is json.Unmarshal, at once where a plain string is wanted and there: what sessions hold most, and the
