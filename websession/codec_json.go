@@ -38,10 +38,10 @@ func splitJSON(data []byte, each func(key string, value []byte)) bool {
 	if i = skipSpace(data, i+1); at(data, i) != '}' {
 		for {
 			end, ok := endOfString(data, i)
-			var key string
-			if !ok || unmarshalJSON(data[i:end], &key) != nil {
+			if !ok {
 				return false
 			}
+			key := keyOf(data[i:end])
 			if i = skipSpace(data, end); at(data, i) != ':' {
 				return false
 			}
@@ -59,6 +59,16 @@ func splitJSON(data []byte, each func(key string, value []byte)) bool {
 		}
 	}
 	return at(data, i) == '}' && skipSpace(data, i+1) == len(data)
+}
+
+// keyOf reads a string that is known to be valid.
+func keyOf(data []byte) string {
+	if key, ok := plainJSON(data); ok {
+		return key
+	}
+	var key string
+	_ = json.Unmarshal(data, &key)
+	return key
 }
 
 // at is the byte at i, 0 behind the end.
@@ -129,14 +139,26 @@ func endOfJSON(data []byte, i int) (end int, ok bool) {
 // unmarshalJSON is json.Unmarshal, at once where a plain string is wanted and there: what sessions hold most, and the
 // longest of it.
 func unmarshalJSON(data []byte, dst any) error {
-	if s, ok := dst.(*string); ok && len(data) >= 2 && data[0] == '"' {
-		// JSON in a session is valid, so that there is no other quote, and no control character, inside.
-		if in := data[1 : len(data)-1]; bytes.IndexByte(in, '\\') < 0 && utf8.Valid(in) {
-			*s = string(in)
+	if s, ok := dst.(*string); ok {
+		if plain, ok := plainJSON(data); ok {
+			*s = plain
 			return nil
 		}
 	}
 	return json.Unmarshal(data, dst)
+}
+
+// plainJSON is what a JSON string says that holds nothing that has to be decoded. There is no other quote, and no
+// control character, inside: JSON in a session is valid.
+func plainJSON(data []byte) (string, bool) {
+	if len(data) < 2 || data[0] != '"' {
+		return "", false
+	}
+	in := data[1 : len(data)-1]
+	if bytes.IndexByte(in, '\\') >= 0 || !utf8.Valid(in) {
+		return "", false
+	}
+	return string(in), true
 }
 
 func utf8Key(key string) error {

@@ -59,10 +59,23 @@ func (m *Manager) wrap(next http.Handler, readOnly bool) http.Handler {
 
 // serve runs one request.
 func (m *Manager) serve(w http.ResponseWriter, r *http.Request, next http.Handler, readOnly bool) {
-	s := &Session{
-		m: m, ctx: r.Context(), ids: m.candidates(r), secure: r.TLS != nil, label: cutLabel(m.opt.Label(r)), noWrite: readOnly,
+	// One piece of memory for what a request needs: it shows in the rate.
+	q := &struct {
+		session  Session
+		exchange exchange
+		ctx      requestContext
+	}{
+		session: Session{
+			m: m, ctx: r.Context(), ids: m.candidates(r), secure: r.TLS != nil, label: cutLabel(m.opt.Label(r)), noWrite: readOnly,
+		},
+		exchange: exchange{w: w, r: r},
 	}
-	x := &exchange{s: s, w: w, r: r, before: w.Header().Clone()}
+	s, x := &q.session, &q.exchange
+	x.s = s
+	q.ctx = requestContext{r.Context(), s}
+	if h := w.Header(); len(h) > 0 {
+		x.before = h.Clone()
+	}
 	if m.opt.Lock == LockRequests && !readOnly {
 		// Before the handler runs: it never sees an empty session because it did not get the lock.
 		if s.use(func() error { return nil }) != nil {
@@ -70,14 +83,13 @@ func (m *Manager) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 			return
 		}
 	}
-	ctx := context.WithValue(context.WithValue(r.Context(), contextKey{m}, s), contextKey{}, s)
 	finished := false
 	defer func() {
 		if !finished {
 			s.abandon() // the handler panicked; what it changed since the last save is dropped
 		}
 	}()
-	next.ServeHTTP(x.wrap(), r.WithContext(ctx))
+	next.ServeHTTP(x.wrap(), r.WithContext(&q.ctx))
 	finished = true
 	x.end()
 }

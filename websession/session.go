@@ -81,6 +81,19 @@ type meta struct {
 
 type contextKey struct{ m *Manager } // nil: the innermost manager's
 
+// requestContext is a request's context with its session in it, for its manager and as the innermost.
+type requestContext struct {
+	context.Context
+	s *Session
+}
+
+func (c *requestContext) Value(key any) any {
+	if k, ok := key.(contextKey); ok && (k.m == nil || k.m == c.s.m) {
+		return c.s
+	}
+	return c.Context.Value(key)
+}
+
 // Get returns the session of a request that came through Manager.Wrap, of the innermost where several are
 // wrapped around each other. It is never nil: without a manager every use of it ends with ErrNoSession.
 func Get(r *http.Request) *Session { return From(r.Context()) }
@@ -337,7 +350,11 @@ func (s *Session) readMeta() error {
 	return nil
 }
 
-func metaOf(v values) (m meta) {
+func metaOf(v values) meta {
+	if !v.has(metaKey) {
+		return meta{}
+	}
+	var m meta
 	if _, err := v.get(metaKey, &m); err != nil {
 		return meta{}
 	}

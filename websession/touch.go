@@ -66,7 +66,9 @@ func (s *Session) keepAlive(ctx context.Context) {
 	if s.id == "" || s.gone != nil || life <= 0 || !s.m.touches.due(s.id) {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
+	if !s.written || s.listed != "" {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if !s.written {
 		start := time.Now()
 		err := s.m.client.TouchFor(ctx, s.id, life)
