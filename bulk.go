@@ -58,13 +58,36 @@ func (c *Client) newBulk(n *node) *pipe {
 	return &pipe{
 		dial:  n.dial,
 		wg:    &c.wg,
-		up:    func(d *dialed) { c.met(n, d.facts) },
-		down:  func(error) { n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) },
+		up:    func(cn *conn) { c.meet(n, cn.dialed.facts, cn) },
+		down:  func(error) { n.pauseBulk() },
 		lost:  n.health.lost,
 		turns: &c.turns,
 		spare: true,
 	}
 }
+
+// meet notes whom a new connection of the node reached; cn is nil where no pipe has it yet. While a host's name moves,
+// a node's two connections may lead to different servers, and what is written on one would not be found on the other.
+// So the one made before is closed and follows when it is needed. Where the name leads now here, now there, they would
+// close each other for ever: then the second is left alone for a while.
+func (c *Client) meet(n *node, f facts, cn *conn) {
+	n.meeting.Lock()
+	defer n.meeting.Unlock()
+	if cn != nil && cn.broken() {
+		return // the other connection met somebody else meanwhile
+	}
+	// First, so that nothing is asked of the process left behind in the name of the new one.
+	if p, ok := n.pipe.(*pipe); ok {
+		p.dropUnlike(f.runID)
+	}
+	if n.bulk != nil && n.bulk.dropUnlike(f.runID) {
+		n.pauseBulk()
+	}
+	c.met(n, f)
+}
+
+// pauseBulk has the first connection carry everything for a while.
+func (n *node) pauseBulk() { n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) }
 
 // drop closes both connections.
 func (n *node) drop(cause error) {
@@ -80,7 +103,7 @@ func (n *node) dropSilentBulk(silence time.Duration) {
 		return
 	}
 	if cn := n.bulk.conn.Load(); cn != nil && time.Since(cn.waitingSince()) >= silence {
-		n.noBulk.Store(time.Now().Add(bulkRetry).UnixNano()) // its calls go by the first, whatever is wrong with this one
+		n.pauseBulk() // its calls go by the first, whatever is wrong with this one
 		n.bulk.drop(brokenBy(ErrTimeout))
 	}
 }

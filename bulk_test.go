@@ -2,6 +2,10 @@ package sessionring
 
 import (
 	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,5 +74,80 @@ func TestPace(t *testing.T) {
 	cn.depth.Store(shedFrom)
 	if cn.overloaded(now, now.Add(time.Millisecond)) {
 		t.Error("the pace of an earlier queue counts")
+	}
+}
+
+// The name of a host moves, and one of the node's two connections is made anew: the other one must follow, or what is
+// written on one is not found on the other.
+func TestBothConnectionsFollowTheName(t *testing.T) {
+	t.Parallel()
+	large := bytes.Repeat([]byte("0123456789abcdef"), 2*bulkSize/16)
+	for name, leave := range map[string]func(n *node){
+		"first":  func(n *node) { n.pipe.drop(brokenBy(io.EOF)) },
+		"second": func(n *node) { n.bulk.drop(brokenBy(io.EOF)) },
+		"both":   func(n *node) { n.drop(brokenBy(io.EOF)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startFleet(t, 2)
+			fresh := redistest.Node(t)
+			ctx := ctxOf(t)
+			c := f.up(f.path("copies=1"))
+			n := c.view.Load().nodes[0]
+			must(t, c.Set(ctx, idOn(c, 0), large)) // both connections are made
+			if n.bulk.conn.Load() == nil {
+				t.Fatal("there is no second connection: nothing is tested")
+			}
+			f.lead(0, fresh.Addr())
+			leave(n)
+			small, big := idOn(c, 0), idOn(c, 0)
+			if name == "second" {
+				must(t, c.Set(ctx, big, large)) // makes the second connection anew
+				must(t, c.Set(ctx, small, []byte("s")))
+			} else {
+				must(t, c.Set(ctx, small, []byte("s")))
+				must(t, c.Set(ctx, big, large))
+			}
+			for _, id := range []string{small, big} {
+				if do(t, fresh, "EXISTS", n.key(id)) != int64(1) {
+					t.Errorf("the new server does not hold what was written (large: %v)", id == big)
+				}
+				if do(t, f.servers[0], "EXISTS", n.key(id)) != int64(0) {
+					t.Errorf("the old server was written to (large: %v)", id == big)
+				}
+			}
+		})
+	}
+}
+
+// A name that leads now to one server, now to another, each time it is dialled: the two connections must not close each
+// other for ever.
+func TestNameThatLeadsToTwoServers(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	twin := f.servers[2]
+	f.servers, f.names = f.servers[:2], f.names[:2]
+	var dials atomic.Int64
+	c := f.up(f.path("copies=2"), WithDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == f.names[0] && dials.Add(1)%2 == 0 {
+			var d net.Dialer
+			return d.DialContext(ctx, network, twin.Addr())
+		}
+		return f.dial(ctx, network, address)
+	}))
+	ctx := ctxOf(t)
+	large := bytes.Repeat([]byte("0123456789abcdef"), 2*bulkSize/16)
+	begun, before := time.Now(), dials.Load()
+	const rounds = 200
+	for range rounds {
+		must(t, c.Set(ctx, newID(), large))
+		must(t, c.Set(ctx, newID(), []byte("s")))
+	}
+	// A few for each time that the second connection is tried again, not one for each operation.
+	bound := 4 * int64(1+time.Since(begun)/bulkRetry)
+	if n := dials.Load() - before; n > bound {
+		t.Errorf("%d dials in %d rounds, at most %d are due", n, rounds, bound)
+	} else {
+		t.Logf("%d dials", n)
 	}
 }

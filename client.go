@@ -222,7 +222,7 @@ func (c *Client) equip(n *node) {
 	n.pipe = &pipe{
 		dial:  n.dial,
 		wg:    &c.wg,
-		up:    func(d *dialed) { c.met(n, d.facts) },
+		up:    func(cn *conn) { c.meet(n, cn.dialed.facts, cn) },
 		down:  n.health.unreachable,
 		lost:  n.health.lost,
 		turns: &c.turns,

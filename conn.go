@@ -184,6 +184,18 @@ func (cn *conn) broken() bool {
 	return cn.err != nil
 }
 
+// unlike reports whether the connection is known to lead to another server process than that. What has not told its
+// process, or is still being made, is not.
+func (cn *conn) unlike(runID string) bool {
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.err != nil || cn.dialed == nil || runID == "" {
+		return false
+	}
+	mine := cn.dialed.facts.runID
+	return mine != "" && mine != runID
+}
+
 // silentSince reports whether nothing at all has come back since t: a hung node, not a slow command.
 func (cn *conn) silentSince(t time.Time) bool {
 	return cn.heard.Load() < t.UnixNano()
@@ -275,7 +287,7 @@ func (cn *conn) run() {
 		}
 		cn.dialed = d
 		cn.mu.Unlock()
-		cn.pipe.up(d)
+		cn.pipe.up(cn)
 	}
 	cn.socket = newSocket(d.nc)
 	read := make(chan struct{})

@@ -315,7 +315,7 @@ func (c *Client) probe(ctx context.Context, n *node) bool {
 		}
 		return false
 	}
-	c.met(n, d.facts)
+	c.meet(n, d.facts, nil)
 	n.pipe.adopt(d)
 	if n.bulk != nil {
 		n.bulk.drop(brokenBy(errReplaced))

@@ -35,6 +35,7 @@ type node struct {
 	pipe    transport
 	bulk    *pipe        // for large sessions; nil: pipe carries them too
 	noBulk  atomic.Int64 // bulk is not to be tried before, Unix nanoseconds
+	meeting sync.Mutex   // one new connection at a time tells whom it reached
 	health  *health
 	wg      *sync.WaitGroup
 	dialer  func(ctx context.Context, network, address string) (net.Conn, error)

@@ -135,9 +135,9 @@ const bulkSize = 32 << 10
 // write is under way leave together in the next one. That is where the cost of a round trip goes away.
 type pipe struct {
 	dial func(ctx context.Context) (*dialed, error)
-	// down is told that a connection could not be made, up that one was.
+	// down is told that a connection could not be made, up that one was, before anything is sent on it.
 	down func(err error)
-	up   func(d *dialed)
+	up   func(cn *conn)
 	// lost is told that a connection ended with writes on it that nobody will send again.
 	lost  func()
 	wg    *sync.WaitGroup
@@ -218,6 +218,19 @@ func (p *pipe) adopt(d *dialed) {
 		// It may lead to a server that the host's name has left, or that has become a replica.
 		old.fail(brokenBy(errReplaced))
 	}
+}
+
+// dropUnlike closes the connection where it is known to lead to another server process than that. True where it did.
+func (p *pipe) dropUnlike(runID string) bool {
+	cn := p.conn.Load()
+	if cn == nil || !cn.unlike(runID) {
+		return false
+	}
+	p.mu.Lock()
+	p.conn.CompareAndSwap(cn, nil)
+	p.mu.Unlock()
+	cn.fail(brokenBy(errReplaced))
+	return true
 }
 
 func (p *pipe) drop(cause error) {

@@ -84,7 +84,7 @@ func TestFirstCommandOfAdoptedConnection(t *testing.T) {
 			}
 		}()
 		var wg sync.WaitGroup
-		p := &pipe{wg: &wg, up: func(*dialed) {}, down: func(error) {}}
+		p := &pipe{wg: &wg, up: func(*conn) {}, down: func(error) {}}
 		p.adopt(&dialed{nc: near, release: func() { near.Close() }})
 		cn := p.conn.Load()
 		for writing := true; writing; {
