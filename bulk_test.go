@@ -3,6 +3,7 @@ package sessionring
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -149,5 +150,73 @@ func TestNameThatLeadsToTwoServers(t *testing.T) {
 		t.Errorf("%d dials in %d rounds, at most %d are due", n, rounds, bound)
 	} else {
 		t.Logf("%d dials", n)
+	}
+}
+
+// Whether an operation is begun at all is decided by the connection that it would use, at each of its owners.
+func TestRefusedByTheConnectionInUse(t *testing.T) {
+	now := time.Now()
+	var nodes []*node
+	pipes := map[string][]*pipe{}
+	for _, id := range []string{"a", "b", "c", "d", "e", "f"} {
+		first, second := &pipe{}, &pipe{}
+		n := &node{id: id, pipe: first, bulk: second}
+		n.health = newHealth(n, nil)
+		nodes = append(nodes, n)
+		pipes["first"] = append(pipes["first"], first)
+		pipes["second"] = append(pipes["second"], second)
+	}
+	long := &conn{}
+	long.depth.Store(shedFrom)
+	long.pace.Store(int64(time.Second))
+	for _, busy := range []string{"first", "second"} {
+		for _, c := range []struct {
+			name  string
+			large bool
+			php   bool // PHP's own layout
+			lists [][]int
+			fine  int // the node whose connections are idle; -1: none
+			want  int // nodes named
+		}{
+			{"small", false, false, [][]int{{0, 1}}, -1, map[string]int{"first": 2}[busy]},
+			{"large", true, false, [][]int{{0, 1}}, -1, map[string]int{"second": 2}[busy]},
+			{"large in PHP's layout", true, true, [][]int{{0}}, -1, map[string]int{"first": 1}[busy]},
+			{"by two lists", busy == "second", false, [][]int{{0, 1}, {1, 2}}, -1, 3},
+			{"by the same list twice", busy == "second", false, [][]int{{0, 1}, {0, 1}}, -1, 2},
+			{"one is fine", busy == "second", false, [][]int{{0, 1}}, 1, 0},
+			{"the last of many is fine", busy == "second", false, [][]int{{0, 1, 2}, {3, 4, 5}}, 5, 0},
+		} {
+			t.Run(busy+"/"+c.name, func(t *testing.T) {
+				for i, p := range pipes[busy] {
+					if p.conn.Store(long); i == c.fine {
+						p.conn.Store(nil)
+					}
+				}
+				defer func() {
+					for _, p := range pipes[busy] {
+						p.conn.Store(nil)
+					}
+				}()
+				f := &fan{}
+				f.c = &Client{conf: config{hooks: &Hooks{}}}
+				f.name, f.large, f.began, f.until = "get", c.large, now.Add(-time.Minute), now.Add(time.Second)
+				for _, list := range c.lists {
+					v := &view{nodes: nodes, copies: len(list), stamped: !c.php}
+					f.groups = append(f.groups, group{v: v, list: list})
+				}
+				f.v = f.groups[0].v
+				err := f.overloaded()
+				if (err != nil) != (c.want > 0) {
+					t.Fatalf("%v", err)
+				}
+				if err == nil {
+					return
+				}
+				var e *NoNodeError
+				if !errors.As(err, &e) || !errors.Is(err, ErrOverloaded) || len(e.Nodes) != c.want || e.Elapsed < time.Minute {
+					t.Errorf("%d of %d nodes are named: %v", len(e.Nodes), c.want, err)
+				}
+			})
+		}
 	}
 }

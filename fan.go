@@ -291,13 +291,16 @@ func (f *fan) send(i int) {
 	k.op, k.node, k.want, k.again, k.epoch = &f.op, t.node, want, t.call != nil, t.node.health.epoch.Load()
 	t.call, t.state = k, tryPending
 	f.out++
-	// PHP's own commands have no guard: only their order on one connection keeps a late one from undoing the next.
-	cn := t.node.lane(f.large && !t.php).send(k, buf)
+	cn := f.lane(t.node).send(k, buf)
 	f.crowded = f.crowded || k.ahead > 0
 	if cn != nil {
 		f.flushing = append(f.flushing, cn)
 	}
 }
+
+// lane is the way to a node. PHP's own commands have no guard: only their order on one connection keeps a late one from
+// undoing the next.
+func (f *fan) lane(n *node) transport { return n.lane(f.large && !f.holdsPHP(n)) }
 
 // newCall is one that no node will write to any more.
 func (f *fan) newCall() *call {
@@ -379,23 +382,23 @@ func (f *fan) run(ctx context.Context) error {
 	}
 }
 
-// overloaded is the error of an operation that is not even begun: all owners have so much to do that their answers
-// would come too late. To ask others instead would make them the next. One slow owner is left to patience.
+// overloaded is the error of an operation that is not even begun: all owners have so much to do, on the connection
+// that it would use, that their answers would come too late. To ask others instead would make them the next. One slow
+// owner is left to patience.
 func (f *fan) overloaded() error {
-	var busy [4]*node
-	n, all := 0, true
+	var room [4]*node
+	busy, all := room[:0], true
 	f.eachOwner(func(o *node) {
-		if all && n < len(busy) && o.health.now() != StateDown {
-			all = o.pipe.overloaded(f.began, f.until)
-			busy[n] = o
-			n++
+		if all && o.health.now() != StateDown && !slices.Contains(busy, o) { // by two lists maybe
+			all = f.lane(o).overloaded(f.began, f.until)
+			busy = append(busy, o)
 		}
 	})
-	if !all || n == 0 {
+	if !all || len(busy) == 0 {
 		return nil
 	}
-	e := &NoNodeError{Op: f.name}
-	for _, o := range busy[:n] {
+	e := &NoNodeError{Op: f.name, Elapsed: time.Since(f.began)}
+	for _, o := range busy {
 		err := o.err(f.name, ErrOverloaded)
 		e.Nodes = append(e.Nodes, err)
 		f.c.failure(o, f.name, err)
