@@ -342,9 +342,7 @@ func TestStartErrors(t *testing.T) {
 	if _, err := Start(t.Context(), Options{Binary: "no-such-server"}); !errors.Is(err, ErrNoServer) {
 		t.Errorf("missing program: %v", err)
 	}
-	if _, err := FindBinary(""); err != nil {
-		t.Skip(err)
-	}
+	FindOrSkip(t)
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	_, err := Start(t.Context(), Options{Config: []string{"no-such-directive 1"}})
