@@ -19,6 +19,7 @@ type Client struct {
 	view  atomic.Pointer[view]
 	limit *rate.Limiter // copies a second that are moved in the background
 	mend  *mender
+	lag   lag
 	pulse pulse
 	locks lockQueues
 	large largeIDs

@@ -33,7 +33,9 @@ type conn struct {
 	writing bool     // somebody writes what is in buf, or will
 	yielded bool     // who writes lets others go first
 	turn    uint64   // counts who writes
-	socket  *socket  // for writing without waiting; nil: not possible. Set before writing is first false
+	later   *time.Timer
+	due     uint64  // the turn that later is for
+	socket  *socket // for writing without waiting; nil: not possible. Set before writing is first false
 	waiting []*call
 	head    int   // waiting[head] gets the next reply
 	reading *call // its reply is being read
@@ -55,6 +57,9 @@ const (
 	writePiece  = 256 << 10
 	fullBatch   = 32 << 10 // bytes that nobody waits any longer for others to add to
 	paceOver    = 20 * time.Millisecond
+
+	postponeFrom = 64                     // calls under way, from which on a write may wait
+	postponed    = 300 * time.Microsecond // for others to add to it
 )
 
 // newConn is written to by its own goroutine until it is dialled.
@@ -117,6 +122,40 @@ func (cn *conn) resume(turn uint64) bool {
 	}
 	cn.yielded = false
 	return true
+}
+
+// postpone leaves what has gathered for a moment, for others to add to, where much is under way and to let others go
+// first takes too long: the more a process has to do, the more a write of one's own for each command costs. False: it
+// is to be written now.
+func (cn *conn) postpone() bool {
+	if cn.depth.Load() < postponeFrom {
+		return false
+	}
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if cn.queued >= fullBatch || cn.err != nil {
+		return false
+	}
+	cn.yielded, cn.due = true, cn.turn
+	if cn.later == nil {
+		cn.later = time.AfterFunc(postponed, cn.flushLate)
+	} else {
+		cn.later.Reset(postponed)
+	}
+	return true
+}
+
+// flushLate writes what was postponed, unless somebody did.
+func (cn *conn) flushLate() {
+	cn.mu.Lock()
+	mine := cn.yielded && cn.turn == cn.due
+	if mine {
+		cn.yielded = false
+	}
+	cn.mu.Unlock()
+	if mine {
+		cn.flush()
+	}
 }
 
 // overloaded reports whether a call that joined the queue now would hardly be answered by then.
@@ -244,6 +283,9 @@ func (cn *conn) fail(err error) {
 		lost = lost || c.orphan.Load()
 	}
 	cn.waiting, cn.head, cn.parts, cn.buf = nil, 0, nil, nil
+	if cn.later != nil {
+		cn.later.Stop()
+	}
 	d := cn.dialed
 	cn.mu.Unlock()
 	cn.cancel()

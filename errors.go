@@ -27,8 +27,8 @@ var (
 	ErrNoNode = errors.New("sessionring: no node answered")
 	// ErrClosed: the Client was closed.
 	ErrClosed = errors.New("sessionring: client is closed")
-	// ErrOverloaded: too much is waiting for a node already; the operation was not sent to it.
-	ErrOverloaded = errors.New("sessionring: too many operations are waiting for the node")
+	// ErrOverloaded: too much is waiting already, for a node or in this process; the operation was not sent.
+	ErrOverloaded = errors.New("sessionring: too many operations are waiting")
 	// ErrID: the session id is empty, too long, or holds bytes that no session id has.
 	ErrID = errors.New("sessionring: bad session id")
 	// ErrTooLarge: the data exceed what Redis can store.
@@ -71,10 +71,15 @@ type NoNodeError struct {
 	Op      string
 	Nodes   []*NodeError
 	Elapsed time.Duration
+
+	behind bool // refused for want of time of this process, no node was asked
 }
 
 // Error lists every node that was tried or known to be down, with its last error.
 func (e *NoNodeError) Error() string {
+	if e.behind {
+		return fmt.Sprintf("%v: %s: %v", ErrNoNode, e.Op, errBehind)
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v: %s after %v", ErrNoNode, e.Op, e.Elapsed.Round(time.Millisecond))
 	for i, n := range e.Nodes {
@@ -92,6 +97,9 @@ func (e *NoNodeError) Is(target error) bool { return target == ErrNoNode }
 
 // Unwrap returns the nodes' failures, so that errors.Is finds ErrAuth and alike.
 func (e *NoNodeError) Unwrap() []error {
+	if e.behind {
+		return []error{errBehind}
+	}
 	out := make([]error, len(e.Nodes))
 	for i, n := range e.Nodes {
 		out[i] = n

@@ -138,6 +138,7 @@ func (f *fan) abandon() {
 
 // release gives the fan back. Nothing of it may be used any more; what a node may still write to is left alone.
 func (f *fan) release() {
+	f.c.lag.active.Add(-1)
 	if f.out > 0 {
 		return
 	}
@@ -160,6 +161,7 @@ func (f *fan) release() {
 // newFan prepares an operation on id.
 func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, *try) ([]byte, int)) *fan {
 	f := fans.Get().(*fan)
+	c.lag.active.Add(1)
 	select {
 	case <-f.op.wake: // of an end that was taken without it
 	default:
@@ -329,7 +331,7 @@ func (f *fan) flush() {
 		f.c.turns.yield()
 	}
 	for i, cn := range f.flushing {
-		if !yielding || cn.resume(turns[i]) {
+		if yielding && cn.resume(turns[i]) || !yielding && !(f.crowded && cn.postpone()) {
 			cn.flush()
 		}
 		f.flushing[i] = nil
@@ -359,6 +361,9 @@ func (f *fan) run(ctx context.Context) error {
 		f.timer.Reset(f.nextLook())
 		select {
 		case <-f.op.wake:
+			if f.crowded {
+				f.c.lag.saw(f.op.answered.Load(), time.Now(), f.until.Sub(f.began))
+			}
 			f.collect()
 		case <-f.timer.C:
 			f.collect() // an answer that nobody was woken for is there, not late

@@ -60,6 +60,8 @@ type op struct {
 	ended  []*call
 	store  [4]*call
 	wake   chan struct{}
+
+	answered atomic.Int64 // when what woke somebody came, Unix nanoseconds
 }
 
 func newOp() *op {
@@ -77,6 +79,11 @@ func (o *op) end(c *call) {
 	o.mu.Unlock()
 	if !wake {
 		return
+	}
+	if c.conn != nil {
+		o.answered.Store(c.conn.heard.Load())
+	} else {
+		o.answered.Store(time.Now().UnixNano())
 	}
 	select {
 	case o.wake <- struct{}{}:

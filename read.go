@@ -27,6 +27,9 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	if err := c.check(ctx, id); err != nil {
 		return Item{}, err
 	}
+	if err := c.hasNoTime("get", false); err != nil {
+		return Item{}, err
+	}
 	ttl := time.Duration(0)
 	if opt.Touch {
 		ttl = c.lifetimeOr(opt.Lifetime)

@@ -37,6 +37,9 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 	if len(data) > MaxDataLength {
 		return "", fmt.Errorf("%w: %d bytes, Redis takes at most %d", ErrTooLarge, len(data), MaxDataLength)
 	}
+	if err := c.hasNoTime("set", true); err != nil {
+		return "", err
+	}
 	ttl := c.lifetimeOr(opt.Lifetime)
 	if opt.IfVersion != nil {
 		return c.storeIf(ctx, id, data, ttl, opt)
@@ -436,6 +439,9 @@ func (c *Client) TouchFor(ctx context.Context, id string, lifetime time.Duration
 	if err := c.check(ctx, id); err != nil {
 		return err
 	}
+	if err := c.hasNoTime("touch", true); err != nil {
+		return err
+	}
 	f := c.newFan(ctx, "touch", id, encodeTouch)
 	f.touch = c.lifetimeOr(lifetime)
 	err := c.ended(f, c.touchOnce(ctx, f))
@@ -522,6 +528,9 @@ func (c *Client) touchOnce(ctx context.Context, f *fan) error {
 // brings it back. Deleting what is not there is no error.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	if err := c.check(ctx, id); err != nil {
+		return err
+	}
+	if err := c.hasNoTime("delete", true); err != nil {
 		return err
 	}
 	f := c.newFan(ctx, "delete", id, encodeDelete)
