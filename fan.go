@@ -55,6 +55,7 @@ type fanRun struct {
 	lastResort bool          // owners that are down were asked after all
 	decides    bool          // whoever was asked is waited for until the deadline
 	lingers    bool          // late owners are waited for, unless they are silent for too long
+	seen       stamp         // of a copy whose data were not to be had: what is older is no answer
 	writes     bool          // a returning node that takes the write holds the newest: it counts
 
 	owed []*node // owners that miss this write
@@ -194,7 +195,7 @@ func (c *Client) newFan(ctx context.Context, name, id string, encode func(*fan, 
 
 // continues makes f another run of the same operation: it ends when that one would have.
 func (f *fan) continues(before *fan) {
-	f.began, f.until, f.moved = before.began, before.until, f.moved || before.moved
+	f.began, f.until, f.moved, f.seen = before.began, before.until, f.moved || before.moved, before.seen
 }
 
 // resendForgotten sends scripts again, with their text, to nodes that lost their script cache (restart, SCRIPT

@@ -15,6 +15,8 @@ type GetOptions struct {
 	Lifetime time.Duration
 }
 
+const readTries = 3 // runs of one read, where the newest copy is not to be had
+
 // Get returns the session's bytes. ErrNotFound when there is none; it comes with ErrOwnerAway where a node
 // that should hold the session could not be asked. ErrNoNode when no node answered within the deadline.
 func (c *Client) Get(ctx context.Context, id string) ([]byte, error) {
@@ -37,9 +39,10 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	f := c.newFan(ctx, "get", id, encodeRead)
 	f.touch = ttl
 	it, again, err := c.readOnce(ctx, f)
-	for tries := 1; again && tries < 3 && time.Now().Before(f.until); tries++ {
+	for tries := 1; again && tries < readTries && time.Now().Before(f.until); tries++ {
 		next := c.newFan(ctx, "get", id, encodeRead)
 		next.continues(f)
+		next.decides = tries == readTries-1 // who has the newest may be slow, and nobody else have it
 		next.touch = ttl
 		f.release()
 		f = next
@@ -195,6 +198,9 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 			}
 			return it, false, f.noNode()
 		}
+		if !best.stamp.dead && f.seen.newer(best.stamp) {
+			return it, true, f.noNode()
+		}
 		switch {
 		case best.stamp.dead:
 			c.mendIfBehind(f, copies, best)
@@ -214,7 +220,8 @@ func (c *Client) readOnce(ctx context.Context, f *fan) (it Item, again bool, err
 				return it, false, err
 			case !answered:
 				// The node went away in between. If that write was acknowledged, another node has it and another run
-				// finds it. What else is here is older, and nobody's answer.
+				// finds it. What else is here is older, and nobody's answer, now or in that run.
+				f.seen = best.stamp
 				return it, true, f.noNode()
 			}
 			continue

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,4 +182,122 @@ func TestLeftoverIsNoAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// cutOn breaks the connection when what is about to be written says so.
+type cutOn struct {
+	net.Conn
+	cut func(b []byte) bool
+}
+
+func (c cutOn) Write(b []byte) (int, error) {
+	if c.cut(b) {
+		_ = c.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return c.Conn.Write(b)
+}
+
+// A node has a newer stamp, and when it is asked for the value it is gone. Nobody else has that version: what others
+// hold is older, and no answer.
+func TestOlderThanAStampThatWasSeen(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	var gone atomic.Bool
+	var key atomic.Pointer[string]
+	c := f.up(f.path("copies=2"), WithDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address != f.names[1] {
+			return f.dial(ctx, network, address)
+		}
+		if gone.Load() {
+			return nil, syscall.ECONNREFUSED
+		}
+		nc, err := f.dial(ctx, network, address)
+		return cutOn{nc, func(b []byte) bool {
+			k := key.Load()
+			if k != nil && bytes.Contains(b, []byte("MGET")) && bytes.Contains(b, []byte(*k)) {
+				gone.Store(true)
+			}
+			return gone.Load()
+		}}, err
+	}))
+	id := idOn(c, 0, 1)
+	ctx := ctxOf(t)
+	must(t, c.Set(ctx, id, []byte("old")))
+	n := c.view.Load().nodes[1]
+	stampText := c.clock.nextStamp()
+	do(t, f.servers[1], "SET", n.stampKey(id), stampText)
+	do(t, f.servers[1], "SET", n.key(id), "new")
+	value := n.key(id)
+	key.Store(&value)
+	got, err := c.Get(ctx, id)
+	if !gone.Load() {
+		t.Fatalf("the node was not asked for the value: nothing was tested (%q, %v)", got, err)
+	}
+	if !errors.Is(err, ErrNoNode) || errors.Is(err, ErrNotFound) {
+		t.Errorf("%q, %v", got, err)
+	}
+	key.Store(nil)
+	gone.Store(false)
+	waitUp(t, c)
+	if got, err := c.Get(ctx, id); err != nil || string(got) != "new" {
+		t.Errorf("when it is back: %q, %v", got, err)
+	}
+}
+
+// The same, but the node is only slow, and so under suspicion: it is waited for.
+func TestSlowNodeWithTheNewest(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	p := redistest.ProxyTo(t, f.servers[1])
+	var key atomic.Pointer[string]
+	var held atomic.Bool
+	var downs atomic.Int64
+	c := f.up(f.path("copies=2"), WithHooks(Hooks{StateChange: func(s StateChange) {
+		if s.To == StateDown {
+			downs.Add(1)
+		}
+	}}), WithDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address != f.names[1] {
+			return f.dial(ctx, network, address)
+		}
+		var d net.Dialer
+		nc, err := d.DialContext(ctx, "tcp", p.Addr())
+		return cutOn{nc, func(b []byte) bool {
+			if k := key.Load(); k != nil && bytes.Contains(b, []byte("MGET")) && bytes.Contains(b, []byte(*k)) && !held.Swap(true) {
+				p.Hold(redistest.ToClient)
+			}
+			return false
+		}}, err
+	}))
+	id := idOn(c, 0, 1)
+	ctx := ctxOf(t)
+	n := c.view.Load().nodes[1]
+	value := n.key(id)
+	wait := c.patience(c.conf.deadline, 3, 2)
+	eventually(t, func() error {
+		waitUp(t, c)
+		do(t, f.servers[1], "DEL", value, n.stampKey(id))
+		must(t, c.Set(ctx, id, []byte("old")))
+		do(t, f.servers[1], "SET", n.stampKey(id), c.clock.nextStamp())
+		do(t, f.servers[1], "SET", value, "new")
+		before := downs.Load()
+		held.Store(false)
+		key.Store(&value)
+		time.AfterFunc(wait+wait/2, p.Release)
+		got, err := c.Get(ctx, id)
+		key.Store(nil)
+		time.Sleep(wait) // let the release come first, if it has not
+		switch {
+		case !held.Load():
+			return fmt.Errorf("it was not asked for the value: %q, %v", got, err)
+		case err == nil && string(got) != "new":
+			t.Fatalf("older: %q", got)
+		case downs.Load() > before:
+			return fmt.Errorf("a machine too busy for this: %v", err)
+		case err != nil:
+			t.Fatal(err)
+		}
+		return nil
+	})
 }
