@@ -82,20 +82,21 @@ type group struct {
 
 // try is one node's part in the fan.
 type try struct {
-	node   *node
-	view   *view
-	call   *call
-	state  tryState
-	php    bool // holds the session in PHP's own layout
-	mixed  bool // both layouts are in use
-	counts bool // a read of a returning node does not
-	unsure bool // a suspect, where other copies do as well
-	judged bool // its silence was noted
-	hung   bool // it kept a read waiting that would have waited for it, and nothing at all came from it
-	value  bool // asked for the value, not the stamp alone
-	hints  []*node
-	script *script // sent to the node
-	err    error
+	node     *node
+	view     *view
+	call     *call
+	state    tryState
+	php      bool // holds the session in PHP's own layout
+	mixed    bool // both layouts are in use
+	counts   bool // a read of a returning node does not
+	unsure   bool // a suspect, where other copies do as well
+	judged   bool // its silence was noted
+	lingered bool // waited for because no owner had answered
+	hung     bool // it kept a read waiting that would have waited for it, and nothing at all came from it
+	value    bool // asked for the value, not the stamp alone
+	hints    []*node
+	script   *script // sent to the node
+	err      error
 }
 
 // plain: this node holds the session in PHP's own layout, nothing beside it.
@@ -417,7 +418,7 @@ func (f *fan) enough() int {
 	n := 0
 	for i := range f.tries {
 		switch t := &f.tries[i]; {
-		case t.state == tryPending && t.unsure, t.state == tryLate:
+		case t.state == tryPending && (t.unsure || t.lingered), t.state == tryLate:
 			return 1
 		case t.state == tryPending:
 			n++
@@ -558,6 +559,10 @@ func (f *fan) settle(i int) {
 			t.counts = f.writes || s == StateUp || s == StateSuspect
 		}
 		t.node.health.succeeded(t.call.epoch)
+		if t.lingered && t.counts {
+			f.lingeredEnough()
+		}
+		t.lingered = false
 		return
 	case judge(err) == verdictRetry && !t.call.again && time.Now().Before(f.until):
 		f.send(i) // commands are written so that running twice is harmless

@@ -296,12 +296,25 @@ func (f *fan) linger() (again bool) {
 		switch t := &f.tries[i]; {
 		case t.hung || !f.isOwner(t.node):
 		case t.state == tryPending && t.unsure:
-			t.unsure, again = false, true // now it gets the patience that others get
+			t.unsure, t.lingered, again = false, true, true // now it gets the patience that others get
 		case t.state == tryLate:
-			t.state, t.judged, f.lingers, again = tryPending, true, true, true
+			t.state, t.judged, t.lingered, f.lingers, again = tryPending, true, true, true, true
 		}
 	}
 	return again
+}
+
+// lingeredEnough ends that waiting: an owner answered, and one is enough.
+func (f *fan) lingeredEnough() {
+	for i := range f.tries {
+		if t := &f.tries[i]; t.lingered && t.state == tryPending {
+			if t.lingered = false; t.judged {
+				t.state = tryLate
+			} else {
+				t.unsure = true
+			}
+		}
+	}
 }
 
 // waitForLate goes on waiting for owners that kept the operation waiting beyond its patience, once: until they

@@ -301,3 +301,43 @@ func TestSlowNodeWithTheNewest(t *testing.T) {
 		return nil
 	})
 }
+
+// Both owners are late, and are waited for since a stand-in alone answered. One of them answers: the other may hang on.
+func TestOneOwnerOfTwoLateIsEnough(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	proxies := f.proxied()
+	var downs atomic.Int64
+	c := f.up(f.path("copies=2"), WithHooks(Hooks{StateChange: func(s StateChange) {
+		if s.To == StateDown {
+			downs.Add(1)
+		}
+	}}))
+	id := idOn(c, 0, 1)
+	nodes := c.view.Load().nodes
+	old := c.clock.nextStamp()
+	must(t, c.Set(ctxOf(t), id, []byte("new")))
+	wait := c.patience(c.conf.deadline, 3, 2)
+	for late := range 2 {
+		eventually(t, func() error {
+			do(t, f.servers[2], "SET", nodes[2].key(id), "old")
+			do(t, f.servers[2], "SET", nodes[2].stampKey(id), old)
+			waitUp(t, c)
+			before := downs.Load()
+			proxies[0].Hold(redistest.ToClient)
+			proxies[1].Hold(redistest.ToClient)
+			defer proxies[1-late].Release()
+			time.AfterFunc(wait+wait/4, proxies[late].Release)
+			begun := time.Now()
+			got, err := c.Get(ctxOf(t), id)
+			// What hangs is given up on after three times that wait.
+			if took := time.Since(begun); took > 2*wait || downs.Load() > before {
+				return fmt.Errorf("the other owner was waited for, or the machine is too busy for this: %v, %q, %v", took, got, err)
+			}
+			if err != nil || string(got) != "new" {
+				t.Fatalf("%q, %v", got, err)
+			}
+			return nil
+		})
+	}
+}
