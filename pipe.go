@@ -61,7 +61,7 @@ type op struct {
 	store  [4]*call
 	wake   chan struct{}
 
-	answered atomic.Int64 // when what woke somebody came, Unix nanoseconds
+	answered atomic.Int64 // when the last of them came, Unix nanoseconds
 }
 
 func newOp() *op {
@@ -73,17 +73,17 @@ func newOp() *op {
 // end is called once for each send of a call, by the connection's goroutine. The call is its operation's again.
 func (o *op) end(c *call) {
 	trouble := c.troubled()
+	if c.conn != nil {
+		o.answered.Store(c.conn.heard.Load())
+	} else {
+		o.answered.Store(time.Now().UnixNano())
+	}
 	o.mu.Lock()
 	o.ended = append(o.ended, c)
 	wake := trouble || len(o.ended) >= o.enough
 	o.mu.Unlock()
 	if !wake {
 		return
-	}
-	if c.conn != nil {
-		o.answered.Store(c.conn.heard.Load())
-	} else {
-		o.answered.Store(time.Now().UnixNano())
 	}
 	select {
 	case o.wake <- struct{}{}:
