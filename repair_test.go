@@ -1,6 +1,7 @@
 package sessionring
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -292,4 +293,65 @@ func TestMender(t *testing.T) {
 	if len(m.queue) != 1 {
 		t.Errorf("one id stands in the queue %d times", len(m.queue))
 	}
+}
+
+// A write to an owner that was slow is given up, others took it, and then it is lost with its connection, though the
+// owner was never under suspicion. It has missed that write: it is a returning one until the hint was looked for.
+func TestWriteLostWithItsConnection(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	proxies := f.proxied()
+	var states stateLog
+	c := f.up(f.path("copies=2"), WithHooks(Hooks{StateChange: states.add}))
+	nodes := c.view.Load().nodes
+	id := idOn(c, 0, 1)
+	ctx := ctxOf(t)
+	must(t, c.Set(ctx, id, []byte("1")))
+	owner, data, tries := nodes[0], "", 0
+	eventually(t, func() error {
+		waitUp(t, c)
+		tries++
+		data = fmt.Sprint("written the time after ", tries)
+		before := len(states.all())
+		proxies[0].Hold(redistest.ToServer)
+		// Its caller is in a hurry: what it waits is no silence that says anything of the node.
+		short, cancel := context.WithTimeout(ctx, c.silence(c.view.Load()))
+		err := c.Set(short, id, []byte(data))
+		cancel()
+		quiet := len(states.all()) == before
+		proxies[0].ResetConns() // what was held is lost
+		proxies[0].Release()
+		if err != nil || !quiet {
+			return fmt.Errorf("a machine too busy for this: %v, %v", err, states.all()[before:])
+		}
+		if got := do(t, f.servers[0], "GET", owner.key(id)); got == data {
+			return errors.New("the owner took the write: nothing was tested")
+		}
+		if got, err := c.Get(ctx, id); err != nil || string(got) != data {
+			t.Fatalf("%q, %v", got, err)
+		}
+		eventually(t, func() error {
+			all := states.all()[before:]
+			if len(all) == 0 {
+				return errors.New("the owner is as good as before")
+			}
+			if s := all[0]; s.Node != owner.id || s.From != StateUp || s.To != StateReturning {
+				t.Fatalf("%+v", s)
+			}
+			return nil
+		})
+		return nil
+	})
+	waitUp(t, c)
+	eventually(t, func() error {
+		if got := do(t, f.servers[0], "GET", owner.key(id)); got != data {
+			return fmt.Errorf("the owner holds %v", got)
+		}
+		for i, s := range f.servers {
+			if n := do(t, s, "EXISTS", nodes[i].hintKey(owner)); n != int64(0) {
+				return fmt.Errorf("the hint is still on node %d", i)
+			}
+		}
+		return nil
+	})
 }
