@@ -69,6 +69,7 @@ type health struct {
 	debts    map[string]int64 // ids that wait for this node, by the node that holds them
 	rings    []string         // fingerprints of rings that other clients were heard to work by
 	pass     bool             // a node that was absent from the last full pass is back
+	unnamed  int              // writes that it missed and that no hint names: all is to be compared
 
 	pinned bool // an engine that fails over by itself: always up
 
@@ -218,7 +219,7 @@ func (h *health) caughtUp(epoch uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.progress.Done = !h.progress.Since.IsZero()
-	if epoch == h.epoch.Load() && h.now() == StateReturning {
+	if epoch == h.epoch.Load() && h.now() == StateReturning && h.unnamed == 0 {
 		h.breaker.Close()
 		h.set(StateUp, nil)
 	}
@@ -240,6 +241,15 @@ func (h *health) lost() {
 	if h.pinned {
 		return
 	}
+	h.doubted()
+	h.wake()
+}
+
+// missed notes that the node missed a write, and that no other node names it.
+func (h *health) missed() {
+	h.mu.Lock()
+	h.unnamed++
+	h.mu.Unlock()
 	h.doubted()
 	h.wake()
 }
@@ -475,9 +485,20 @@ func (h *health) passWanted() bool {
 	return h.pass
 }
 
-func (h *health) passDone(ok bool) {
+// missing is how many writes the node missed that no other node names.
+func (h *health) missing() int {
 	h.mu.Lock()
-	h.pass = h.pass && !ok
+	defer h.mu.Unlock()
+	return h.unnamed
+}
+
+// passDone notes that a full pass ended before which so many were missing.
+func (h *health) passDone(ok bool, missing int) {
+	if !ok {
+		return
+	}
+	h.mu.Lock()
+	h.pass, h.unnamed = false, h.unnamed-missing
 	h.mu.Unlock()
 }
 

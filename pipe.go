@@ -60,6 +60,7 @@ type op struct {
 	ended  []*call
 	store  [4]*call
 	wake   chan struct{}
+	then   func(c *call) // told of ends at once, where nobody waits for them. It must not wait
 
 	answered atomic.Int64 // when the last of them came, Unix nanoseconds
 }
@@ -72,6 +73,10 @@ func newOp() *op {
 
 // end is called once for each send of a call, by the connection's goroutine. The call is its operation's again.
 func (o *op) end(c *call) {
+	if o.then != nil {
+		o.then(c)
+		return
+	}
 	trouble := c.troubled()
 	if c.conn != nil {
 		o.answered.Store(c.conn.heard.Load())

@@ -196,7 +196,7 @@ func (c *Client) needsFull(ctx context.Context, n *node, v *view) (mark, bool, e
 		return mark{}, true, nil
 	}
 	m := parseMark(string(r[0].b))
-	return m, (m.runID != n.health.process() && !n.health.hidden) || c.back(v, m), nil
+	return m, (m.runID != n.health.process() && !n.health.hidden) || c.back(v, m) || n.health.missing() > 0, nil
 }
 
 // hintsFor counts what waits for n on the other nodes, as far as they answer in time.
@@ -261,7 +261,7 @@ func (c *Client) keepLease(ctx context.Context, cancel context.CancelFunc, n *no
 // pass brings everything over, then hands out the mark.
 func (c *Client) pass(ctx context.Context, n *node, v *view, m mark, full bool, t *tally) bool {
 	if full {
-		next := mark{runID: n.health.process()}
+		next, missing := mark{runID: n.health.process()}, n.health.missing()
 		away := 0
 		for _, o := range v.others(n) {
 			if o.health.now() == StateDown {
@@ -286,7 +286,7 @@ func (c *Client) pass(ctx context.Context, n *node, v *view, m mark, full bool, 
 			return false
 		}
 		_, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "SET", n.markKey(), next.String()))
-		n.health.passDone(err == nil)
+		n.health.passDone(err == nil, missing)
 		return err == nil && ctx.Err() == nil
 	}
 	return c.drainHints(ctx, n, v, t)

@@ -18,10 +18,11 @@ type mender struct {
 	mu      sync.Mutex
 	waiting map[string]struct{} // so that a busy session is mended once
 	queue   chan string
+	again   chan func() // hints to be sent once more
 }
 
 func newMender() *mender {
-	return &mender{waiting: map[string]struct{}{}, queue: make(chan string, mendBacklog)}
+	return &mender{waiting: map[string]struct{}{}, queue: make(chan string, mendBacklog), again: make(chan func(), mendBacklog)}
 }
 
 func (m *mender) add(id string) {
@@ -52,6 +53,8 @@ func (c *Client) startMending() {
 				select {
 				case <-c.ctx.Done():
 					return
+				case send := <-c.mend.again:
+					send()
 				case id := <-c.mend.queue:
 					c.mend.took(id)
 					_, _ = c.level(c.ctx, id, "read") // what fails is seen again at the next read

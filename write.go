@@ -346,17 +346,16 @@ func (c *Client) leaveHints(f *fan) {
 		}
 	}
 	var b []byte
-	n := 0
+	var named []*node
 	for _, owner := range f.owed {
 		if t := f.try(owner); (t != nil && t.state == tryAnswered) || f.hinted(owner) || owner == carrier.node {
 			continue // late, but it came; or named already
 		}
 		b = c.appendHint(b, carrier.node, owner, f.id)
-		n += hintReplies
+		named = append(named, owner)
 	}
-	if n > 0 {
-		// Nobody waits: the copy that was acknowledged is safe, the hint makes good its missing twin.
-		carrier.node.send(&call{op: newOp(), node: carrier.node, want: n}, b)
+	if len(named) > 0 {
+		c.leaveWord(carrier.node, named, b, len(named)*hintReplies)
 	}
 }
 
