@@ -213,6 +213,13 @@ func TestLifetimeOfOneCall(t *testing.T) {
 		_, err = c.Load(ctx, id, GetOptions{})
 		must(t, err)
 		about(t, "Load leaves it alone", pttl(t, s, key), 80*time.Minute)
+		_, err = c.Load(ctx, id, GetOptions{Touch: true, Lifetime: 10 * time.Minute})
+		must(t, err)
+		if dist == "distribution=phpredis" {
+			about(t, "Load with Touch, as PHP does", pttl(t, s, key), 10*time.Minute)
+		} else {
+			about(t, "Load with Touch shortens nothing", pttl(t, s, key), 80*time.Minute)
+		}
 		must(t, c.Touch(ctx, id))
 		about(t, "Touch", pttl(t, s, key), DefaultLifetime)
 

@@ -9,7 +9,8 @@ import (
 
 // GetOptions says how to read; the zero value is Get.
 type GetOptions struct {
-	// Touch extends the lifetime in the same round trip.
+	// Touch extends the lifetime in the same round trip. It shortens none, except in PHP's own layout
+	// (distribution=phpredis), where it is the EXPIRE that PHP sends.
 	Touch bool
 	// Lifetime is used by Touch instead of the configured one; zero: the configured one.
 	Lifetime time.Duration
@@ -90,7 +91,7 @@ func encodeRead(f *fan, t *try) ([]byte, int) {
 	case f.touch > 0 && t.value:
 		return appendArg(f.appendTouch(b, t, 2), "v"), 1
 	case f.touch > 0:
-		return f.appendTouch(b, t, 1), 1
+		return appendArg(f.appendTouch(b, t, 2), "s"), 1
 	case t.value:
 		return n.appendStampKey(n.appendKey(appendArg(appendHeader(b, 3), "MGET"), f.id), f.id), 1
 	default:

@@ -252,9 +252,10 @@ if s and string.byte(s,28)==100 and string.sub(s,1,27)>string.sub(d,1,27) then d
 redis.call('SET',KEYS[2],d,'PX',string.format('%.0f',t))
 return {n,t}`)
 
-// touchScript extends the life of value and stamp, never a tombstone's: that one may have to live longer.
+// touchScript extends the life of value and stamp, never a tombstone's: that one may have to live longer. As a part of
+// a read ("v" with the value, "s" without) it leaves a life alone that is longer already.
 //
-//	KEYS value, stamp    ARGV ttl ms [, "v"]    answers the value (with "v"), the stamp, whether it was there
+//	KEYS value, stamp    ARGV ttl ms [, "v" or "s"]    answers the value (with "v"), the stamp, whether it was there
 var touchScript = newScript(8, `local s=redis.call('GET',KEYS[2])
 if s then
  if string.byte(s,28)==100 then return {false,s,0} end
@@ -262,9 +263,12 @@ else
  local k=redis.call('TYPE',KEYS[1]).ok
  if k~='none' and k~='string' then return redis.error_reply('WRONGTYPE key holds a '..k) end
 end
-local n=redis.call('PEXPIRE',KEYS[1],ARGV[1])
-if s then redis.call('PEXPIRE',KEYS[2],ARGV[1]) end
-if ARGV[2] then return {redis.call('GET',KEYS[1]),s,n} end
+local n=1
+if not ARGV[2] or redis.call('PTTL',KEYS[1])<tonumber(ARGV[1]) then
+ n=redis.call('PEXPIRE',KEYS[1],ARGV[1])
+ if s then redis.call('PEXPIRE',KEYS[2],ARGV[1]) end
+end
+if ARGV[2]=='v' then return {redis.call('GET',KEYS[1]),s,n} end
 return {false,s,n}`)
 
 // hintDoneScript takes a hint back if the copy beside it is still the one that was brought over.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,99 @@ func TestUnchangedValueIsNotWritten(t *testing.T) {
 	b.get("/put?key=a&value=2")
 	if got := st.events.count("save", ""); got != n+1 {
 		t.Fatal("a changed value was not saved")
+	}
+}
+
+// Where sessions are mostly read, a life is extended as the session is loaded: one command to each node, not two.
+func TestTouchAsItIsLoaded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		params string
+		opt    Options
+		early  bool
+	}{
+		"":                 {"", Options{TouchInterval: -1}, true},
+		"AbsoluteTimeout":  {"", Options{TouchInterval: -1, AbsoluteTimeout: time.Hour}, false},
+		"a month":          {"", Options{TouchInterval: -1, IdleTimeout: 30 * 24 * time.Hour}, false},
+		"in PHP's layout":  {layouts["phpredis"], Options{TouchInterval: -1}, false},
+		"once an interval": {"", Options{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, 2, tc.params, tc.opt, wrapped(map[string]http.HandlerFunc{"/": show, "/put": put}))
+			b := st.browser()
+			b.get("/put?key=a&value=1")
+			id, key := b.id(), "PHPREDIS_SESSION:"+b.id()
+			if tc.opt.TouchInterval == 0 {
+				st.manager.touches.forget(id)
+			}
+			st.manager.touches.reads.Store(1)
+			life := ttl(t, st, id)
+			for _, n := range st.nodes {
+				if _, err := n.Do("PEXPIRE", key, 50_000); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mons := monitors(t, st.nodes)
+			const reads = 5
+			for range reads {
+				if got := b.get("/?key=a"); got != "1" {
+					t.Fatalf("read %q", got)
+				}
+			}
+			if got := ttl(t, st, id); got < life-time.Minute {
+				t.Errorf("it lives for %v more, before it was %v", got, life)
+			}
+			loads, scripts := 0, 0
+			for _, c := range commands(t, mons) {
+				switch {
+				case strings.HasPrefix(c.Name(), "EVAL") && slices.Contains(c.Args, key): // the text, where a node does not know it yet
+					scripts++
+				case c.Name() == "MGET" && slices.Contains(c.Args, key):
+					loads++
+				}
+			}
+			touches := reads
+			if tc.opt.TouchInterval == 0 {
+				touches = 1
+			}
+			switch {
+			case tc.early && (scripts != touches*len(st.nodes) || loads != reads-touches):
+				t.Errorf("%d reads, of which %d extend the life, sent %d scripts and %d commands that only load", reads, touches, scripts, loads)
+			case !tc.early && loads == 0 && tc.params == "":
+				t.Error("nothing was loaded without extending the life")
+			}
+			b.get("/put?key=a&value=2")
+			if n := st.manager.touches.reads.Load(); tc.opt.TouchInterval < 0 && n != reads {
+				t.Errorf("after five reads and a write the balance is %d", n)
+			}
+		})
+	}
+}
+
+// The grace of an id that Regenerate gave up is as long as it was, though its requests extend lives as they load.
+func TestTouchLeavesGraceAlone(t *testing.T) {
+	st := newSite(t, 2, "", Options{TouchInterval: -1, RegenerateGrace: time.Minute}, wrapped(loginRoutes))
+	b := st.browser()
+	b.get("/put?key=cart&value=book")
+	old, late := b.id(), b.twin()
+	b.get("/login")
+	left := ttl(t, st, old)
+	for range 3 {
+		st.manager.touches.reads.Store(8)
+		if got := late.get("/show?key=user"); got != "ann" {
+			t.Fatalf("by the old id the user is %q", got)
+		}
+	}
+	if got := ttl(t, st, old); got > left || got < left-time.Minute {
+		t.Errorf("the record lived for %v more, now for %v", left, got)
+	}
+	// Nearly at the end of its life, long after the grace.
+	for _, n := range st.nodes {
+		if _, err := n.Do("PEXPIRE", "PHPREDIS_SESSION:"+old, 60_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st.manager.touches.reads.Store(8)
+	if got := late.get("/show?key=user"); got == "ann" {
+		t.Error("after the grace the old id still leads to the session")
 	}
 }

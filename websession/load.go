@@ -41,16 +41,18 @@ func (s *Session) load() error {
 	start := time.Now()
 	var trouble error
 	for _, id := range s.ids {
-		f, err := s.m.find(s.ctx, id, s.m.opt.Lock == LockRequests && !s.noWrite)
+		early := s.touchEarly(id)
+		f, err := s.m.find(s.ctx, id, s.m.opt.Lock == LockRequests && !s.noWrite, early)
 		if errors.Is(err, sessionring.ErrLockHeld) && s.m.opt.Locked == LockedReadOnly {
 			locked := &readOnlyError{err}
-			if f, err = s.m.find(s.ctx, id, false); err == nil {
+			if f, err = s.m.find(s.ctx, id, false, early); err == nil {
 				s.readOnly = locked
 			}
 		}
 		switch {
 		case err == nil:
 			s.adopt(f)
+			s.touched = early
 			s.m.report(Operation{Name: "load", Duration: time.Since(start)}, f.id)
 			return nil
 		case errors.Is(err, errMissing):
@@ -88,9 +90,9 @@ func (s *Session) adopt(f found) {
 	}
 }
 
-// find reads the session behind an id, and takes its lock if asked to. The error is errMissing, a *DataError,
-// or why the store could not tell.
-func (m *Manager) find(ctx context.Context, id string, lock bool) (f found, err error) {
+// find reads the session behind an id, takes its lock and extends its life if asked to. The error is errMissing, a
+// *DataError, or why the store could not tell.
+func (m *Manager) find(ctx context.Context, id string, lock, touch bool) (f found, err error) {
 	asked := id
 	var held *sessionring.Lock
 	defer func() {
@@ -99,7 +101,7 @@ func (m *Manager) find(ctx context.Context, id string, lock bool) (f found, err 
 		}
 	}()
 	for range 2 * maxHops {
-		item, err := m.client.Load(ctx, id, sessionring.GetOptions{})
+		item, err := m.client.Load(ctx, id, sessionring.GetOptions{Touch: touch, Lifetime: m.opt.IdleTimeout})
 		switch {
 		case err == nil:
 		case errors.Is(err, sessionring.ErrNotFound) && !errors.Is(err, sessionring.ErrOwnerAway):

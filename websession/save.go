@@ -191,7 +191,7 @@ func (s *Session) rebase(ctx context.Context, newer sessionring.Item) ([]byte, e
 		return nil, err
 	}
 	if metaOf(v).Moved != "" {
-		f, err := s.m.find(ctx, s.id, false)
+		f, err := s.m.find(ctx, s.id, false, false)
 		if errors.Is(err, errMissing) {
 			return nil, &goneError{}
 		} else if err != nil {

@@ -43,6 +43,7 @@ type Session struct {
 	listed   string // the user whose index it is in
 	dirty    bool
 	written  bool
+	touched  bool // its life was extended when it was loaded
 	lock     *sessionring.Lock
 	lockedID string
 
@@ -419,7 +420,7 @@ func (s *Session) destroyAll(ctx context.Context) error {
 		if dead[id] {
 			continue
 		}
-		f, err := s.m.find(ctx, id, false)
+		f, err := s.m.find(ctx, id, false, false)
 		if err == nil {
 			errs = append(errs, s.m.client.Delete(ctx, f.id))
 		} else if !errors.Is(err, errMissing) && !errors.Is(err, ErrBadData) {

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sessionring/sessionring"
@@ -16,6 +17,8 @@ import (
 type touches struct {
 	interval time.Duration
 	seed     maphash.Seed
+
+	reads atomic.Int32 // of the last sessions that were due, how many more were only read than written
 
 	mu       sync.Mutex
 	began    time.Time // of the younger generation
@@ -28,8 +31,8 @@ func newTouches(interval time.Duration) *touches {
 	return &touches{interval: interval, seed: maphash.MakeSeed(), now: map[uint64]time.Time{}}
 }
 
-// due reports whether it is time for name, and notes that it is done now.
-func (t *touches) due(name string) bool {
+// due reports whether it is time for name, and with done notes that it is done now.
+func (t *touches) due(name string, done bool) bool {
 	if t.interval < 0 {
 		return true
 	}
@@ -47,8 +50,33 @@ func (t *touches) due(name string) bool {
 	if ok && at.Sub(last) < t.interval {
 		return false
 	}
-	t.now[key] = at
+	if done {
+		t.now[key] = at
+	}
 	return true
+}
+
+// learn remembers whether a session that was due was only read.
+func (t *touches) learn(read bool) {
+	switch n := t.reads.Load(); {
+	case read && n < 8:
+		t.reads.Add(1)
+	case !read && n > -8:
+		t.reads.Add(-1)
+	}
+}
+
+// touchEarly says whether to extend a session's life as it is loaded, which saves a round trip: where it is due, and
+// will hardly be written, which does the same. Not where the session itself says how long it may live; and not where
+// that could change how long the record lives that Regenerate leaves (see inGrace): a touch that shortens nothing does
+// not, as long as the record lives longer than a session.
+func (s *Session) touchEarly(id string) bool {
+	m := s.m
+	if !s.noWrite && m.touches.reads.Load() <= 0 || m.opt.AbsoluteTimeout > 0 || m.opt.IdleTimeout > maxRecordLife {
+		return false
+	}
+	ring := m.client.Ring()
+	return ring != nil && ring.Distribution() == sessionring.Consistent && m.touches.due(id, false)
 }
 
 // forget makes name due: it could not be done.
@@ -63,13 +91,18 @@ func (t *touches) forget(name string) {
 // keepAlive extends the life of a session that was used, where that is due. It never fails a request.
 func (s *Session) keepAlive(ctx context.Context) {
 	life := s.lifetime()
-	if s.id == "" || s.gone != nil || life <= 0 || !s.m.touches.due(s.id) {
+	if s.id == "" || s.gone != nil || life <= 0 || !s.m.touches.due(s.id, true) {
 		return
 	}
-	if !s.written || s.listed != "" {
+	s.m.touches.learn(!s.written)
+	touched := s.written || s.touched
+	if !touched || s.listed != "" {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if !s.written {
+	if s.touched {
+		s.m.report(Operation{Name: "touch"}, s.id) // no time of its own
+	}
+	if !touched {
 		start := time.Now()
 		err := s.m.client.TouchFor(ctx, s.id, life)
 		op := Operation{Name: "touch", Err: err, Duration: time.Since(start)}
