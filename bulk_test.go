@@ -220,3 +220,57 @@ func TestRefusedByTheConnectionInUse(t *testing.T) {
 		}
 	}
 }
+
+// counted counts what goes over a connection.
+type counted struct {
+	net.Conn
+	bytes atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+// A large session that is brought up to date goes by the second connection too, there and back.
+func TestLargeSessionsAreMendedBesideSmallOnes(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 3)
+	c := f.up(f.path("copies=2"), WithDialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		nc, err := f.dial(ctx, network, address)
+		return &counted{Conn: nc}, err
+	}))
+	ctx := ctxOf(t)
+	id := newID()
+	data := bytes.Repeat([]byte("0123456789abcdef"), 64*bulkSize/16)
+	must(t, c.Set(ctx, id, data))
+	var firsts []*counted
+	nodes := c.view.Load().nodes
+	for _, n := range nodes {
+		cn := n.pipe.(*pipe).conn.Load()
+		cn.mu.Lock()
+		firsts = append(firsts, cn.dialed.nc.(*counted))
+		cn.mu.Unlock()
+	}
+	owner := c.Ring().Owners(id)[0]
+	do(t, f.servers[owner], "DEL", nodes[owner].key(id), nodes[owner].stampKey(id))
+	out, err := c.level(ctx, id, "test")
+	if err != nil || !out.whole || out.copied != 1 {
+		t.Fatalf("%+v, %v", out.whole, err)
+	}
+	if do(t, f.servers[owner], "GET", nodes[owner].key(id)) != string(data) {
+		t.Error("it was not brought back as it was")
+	}
+	for i, first := range firsts {
+		if n := first.bytes.Load(); n >= int64(len(data)) {
+			t.Errorf("%d bytes went over the first connection of node %d", n, i)
+		}
+	}
+}

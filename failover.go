@@ -380,13 +380,18 @@ func (c *Client) ask(ctx context.Context, n *node, wait time.Duration, want int,
 
 // askTwice is ask that tells whether the commands were sent a second time because their connection broke.
 func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want int, buf []byte) (r []reply, twice bool, err error) {
+	return c.askBy(ctx, n, false, wait, want, buf)
+}
+
+// askBy is askTwice that says by which connection.
+func (c *Client) askBy(ctx context.Context, n *node, large bool, wait time.Duration, want int, buf []byte) (r []reply, twice bool, err error) {
 	begun := time.Now()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for try := 0; ; try++ {
 		o := newOp()
 		k := &call{op: o, node: n, want: want}
-		n.send(k, buf)
+		sendBy(n.lane(large), k, buf)
 		for waiting := true; waiting; {
 			over := false
 			select {
@@ -407,7 +412,11 @@ func (c *Client) askTwice(ctx context.Context, n *node, wait time.Duration, want
 			case !k.conn.silentSince(k.sentAt):
 				return nil, try > 0, errBusy
 			default:
-				if time.Since(k.sentAt) >= c.silence(c.view.Load()) { // less says nothing of the connection
+				switch silence := c.silence(c.view.Load()); {
+				case time.Since(k.sentAt) < silence: // says nothing of the connection
+				case k.conn.pipe.spare:
+					n.dropSilentBulk(silence)
+				default:
 					k.conn.pipe.drop(ErrTimeout)
 				}
 				return nil, try > 0, ErrTimeout

@@ -3,6 +3,7 @@ package sessionring
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -247,7 +248,8 @@ func (c *Client) holders(v *view, id string, others []*node) []held {
 	return out
 }
 
-// survey asks all holders at once. It fails only with the context.
+// survey asks all holders at once. It fails only with the context. The sessions may be large, so that it goes by the
+// second connection, but to nodes in PHP's own layout, where the order of commands counts.
 func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 	wait := c.conf.deadline
 	o := newOp()
@@ -259,13 +261,9 @@ func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 			h.err = h.node.err("repair", h.node.health.cause())
 			continue
 		}
-		key, side := h.node.key(id), h.node.stampKey(id)
-		b := appendCommand(nil, "MGET", key, side)
-		b = appendCommand(b, "PTTL", key)
-		b = appendCommand(b, "PTTL", side)
 		calls[i] = &call{op: o, node: h.node, want: 3}
 		left++
-		h.node.send(calls[i], b)
+		h.ask(id, calls[i])
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -274,6 +272,11 @@ func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 		select {
 		case <-o.wake:
 			for _, k := range o.take(nil) {
+				if i := slices.Index(calls, k); judge(k.err) == verdictRetry && !k.again {
+					k.again = true
+					holders[i].ask(id, k)
+					continue
+				}
 				ended[k] = true
 				left--
 			}
@@ -288,6 +291,7 @@ func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 		switch {
 		case k == nil:
 		case !ended[k]:
+			h.node.dropSilentBulk(c.silence(c.view.Load()) + c.suspicion())
 			h.err = h.node.err("repair", ErrTimeout)
 		case k.err != nil:
 			h.err = h.node.err("repair", k.err)
@@ -296,6 +300,15 @@ func (c *Client) survey(ctx context.Context, id string, holders []held) error {
 		}
 	}
 	return nil
+}
+
+// ask sends the questions of a survey.
+func (h *held) ask(id string, k *call) {
+	key, side := h.node.key(id), h.node.stampKey(id)
+	b := appendCommand(nil, "MGET", key, side)
+	b = appendCommand(b, "PTTL", key)
+	b = appendCommand(b, "PTTL", side)
+	sendBy(h.node.lane(!h.php), k, b)
 }
 
 func (h *held) read(r []reply) {
@@ -381,7 +394,8 @@ func wrapNode(n *node, err error) error {
 func (c *Client) run(ctx context.Context, n *node, s *script, args ...any) ([]reply, error) {
 	for range 2 {
 		t := try{node: n}
-		r, err := c.ask(ctx, n, c.conf.deadline, 1, appendScript(nil, s, &t, args...))
+		b := appendScript(nil, s, &t, args...)
+		r, _, err := c.askBy(ctx, n, len(b) >= bulkSize, c.conf.deadline, 1, b) // scripts need no order: they are guarded
 		if isNoScript(err) {
 			n.forgetScripts()
 			continue
