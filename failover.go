@@ -444,6 +444,13 @@ func (h *health) process() string {
 	return h.runID
 }
 
+// isProcess reports whether a mark is that of the process last met, as far as can be told.
+func (h *health) isProcess(runID string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hidden || h.runID == runID
+}
+
 // owe notes how many ids wait for this node on another; true where some do.
 func (h *health) owe(holder string, count int64) bool {
 	h.mu.Lock()

@@ -76,7 +76,7 @@ func (c *Client) look(ctx context.Context, n *node) {
 	c.hear(ctx, n, v)
 	if !v.stamped {
 		// PHP's layout has no marks: what was there is as good as ever.
-	} else if m := parseMark(string(r[0].b)); r[0].null || (m.runID != n.health.process() && !n.health.hidden) {
+	} else if m := parseMark(string(r[0].b)); r[0].null || !n.health.isProcess(m.runID) {
 		n.health.doubted()
 		n.health.wake()
 		return
@@ -196,7 +196,7 @@ func (c *Client) needsFull(ctx context.Context, n *node, v *view) (mark, bool, e
 		return mark{}, true, nil
 	}
 	m := parseMark(string(r[0].b))
-	return m, (m.runID != n.health.process() && !n.health.hidden) || c.back(v, m) || n.health.missing() > 0, nil
+	return m, !n.health.isProcess(m.runID) || c.back(v, m) || n.health.missing() > 0, nil
 }
 
 // hintsFor counts what waits for n on the other nodes, as far as they answer in time.
