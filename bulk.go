@@ -8,7 +8,7 @@ import (
 )
 
 // Large sessions go over a connection of their own. What is written tells its size; what is read tells it when it is
-// there, so ids are remembered whose session was large.
+// there, so ids are remembered whose session was large. Repairs and rejoins, which know of no sizes, compare copies there.
 
 const (
 	largeSlots = 1024             // ids remembered; those that share a slot forget each other
