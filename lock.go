@@ -337,7 +337,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 // holds reports whether the lock was taken on n.
 func (l *Lock) holds(n *node) bool {
 	for _, o := range l.nodes {
-		if o == n {
+		if o.is(n) {
 			return true
 		}
 	}

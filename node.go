@@ -57,6 +57,12 @@ type facts struct {
 	noInfo         bool      // INFO is not allowed to this user
 }
 
+// is reports whether both are one node, keys and all: after a change of password or timeouts two objects are, for as long
+// as what was begun with the old one goes on.
+func (n *node) is(o *node) bool {
+	return n == o || n.id == o.id && n.cfg.Prefix == o.cfg.Prefix
+}
+
 func (n *node) key(id string) string { return n.cfg.Prefix + id }
 
 func (n *node) stampKey(id string) string {

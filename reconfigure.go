@@ -402,7 +402,7 @@ func (c *Client) unmoved(ctx context.Context, v *view, src *node, ids []string, 
 	byOwner := map[*node][]string{}
 	for _, id := range ids {
 		for _, o := range v.owners(id) {
-			if o != src {
+			if !o.is(src) {
 				byOwner[o] = append(byOwner[o], id)
 			}
 		}

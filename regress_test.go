@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -339,5 +340,75 @@ func TestOneOwnerOfTwoLateIsEnough(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// A pass that began before Reconfigure gave a node another timeout or password goes on with the node as it was. What it
+// works on is an owner's copy all the same, and not a stray that all owners surpass: the session once was gone from both.
+func TestPassOfANodeThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	ctx := ctxOf(t)
+	c := f.up(f.path("copies=2"))
+	id := newID()
+	must(t, c.Set(ctx, id, []byte("here")))
+	before := c.view.Load()
+	must(t, c.Reconfigure(ctx, strings.ReplaceAll(f.path("copies=2"), "timeout=5", "timeout=6")))
+	waitUp(t, c)
+	after := c.view.Load()
+	for i, old := range before.nodes {
+		if after.nodes[i] == old {
+			t.Fatal("the node was not replaced: this test sees nothing")
+		}
+		out, err := c.level(ctx, id, "rejoin", old)
+		must(t, err)
+		if at, asked := out.at(old); !asked || !at.owner || !at.ok {
+			t.Errorf("node %d: asked %v, %+v", i, asked, at)
+		}
+		if !after.owns(old, id) {
+			t.Errorf("node %d is no owner any more", i)
+		}
+	}
+	for i, s := range f.servers {
+		if v := do(t, s, "GET", DefaultPrefix+id); v != "here" {
+			t.Errorf("node %d holds %v", i, v)
+		}
+	}
+	// The other way about: a node's hints name the owner that missed them, not its twin.
+	must(t, f.servers[1].Kill())
+	waitState(t, c, StateDown, 1)
+	must(t, c.Set(ctx, id, []byte("newer")))
+	tally := &tally{}
+	must(t, c.settleHint(ctx, before.nodes[0], after.nodes[0], id, tally))
+	if v := do(t, f.servers[0], "GET", DefaultPrefix+id); v != "newer" {
+		t.Errorf("node 0 holds %v", v)
+	}
+}
+
+// A host that is called by another name has not become another: its copies are no strays.
+func TestPassOfANodeByItsOtherName(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t, 2)
+	ctx := ctxOf(t)
+	named := func(host string) string {
+		var entries []string
+		for _, s := range f.servers {
+			entries = append(entries, "tcp://"+strings.Replace(s.Addr(), "127.0.0.1", host, 1)+"?copies=2&"+unhurried)
+		}
+		return strings.Join(entries, ", ")
+	}
+	old, c := openTest(t, named("127.0.0.1")), openTest(t, named("localhost"))
+	waitUp(t, old)
+	waitUp(t, c)
+	id := newID()
+	must(t, c.Set(ctx, id, []byte("here")))
+	for _, n := range old.view.Load().nodes {
+		_, err := c.level(ctx, id, "move", n)
+		must(t, err)
+	}
+	for i, s := range f.servers {
+		if v := do(t, s, "GET", DefaultPrefix+id); v != "here" {
+			t.Errorf("node %d holds %v", i, v)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,11 +34,9 @@ const (
 // others are the nodes of the view, and of those before it, that n's copies can come from.
 func (v *view) others(n *node) []*node {
 	var out []*node
-	seen := map[*node]bool{n: true}
 	for ; v != nil; v = v.previous {
 		for _, o := range v.distinct {
-			if !seen[o] {
-				seen[o] = true
+			if !o.is(n) && !slices.ContainsFunc(out, o.is) {
 				out = append(out, o)
 			}
 		}
@@ -186,6 +185,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 // copies have to be handed back.
 func (c *Client) needsFull(ctx context.Context, n *node, v *view) (mark, bool, error) {
 	if !v.stamped {
+		n.health.passDone(true, n.health.missing()) // what was missed without a hint is past finding
 		return mark{}, false, nil
 	}
 	r, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "GET", n.markKey()))
@@ -358,7 +358,7 @@ func (c *Client) settleHint(ctx context.Context, n, src *node, id string, t *tal
 		var b []byte
 		want := 0
 		for _, h := range out.held {
-			if h.owner && !h.ok && h.node != n && h.node != src {
+			if h.owner && !h.ok && !h.node.is(n) && !h.node.is(src) {
 				b = c.appendHint(b, src, h.node, id)
 				want += hintReplies
 			}
@@ -386,7 +386,7 @@ func (c *Client) compare(ctx context.Context, v *view, n, src *node, t *tally) e
 		for _, id := range ids {
 			if v.owns(n, id) {
 				mine = append(mine, id)
-			} else if n == src {
+			} else if n.is(src) {
 				strays = append(strays, id)
 			}
 		}
@@ -420,7 +420,7 @@ func (c *Client) compare(ctx context.Context, v *view, n, src *node, t *tally) e
 // differing returns the ids whose stamps on two nodes differ, with ttl also those whose copy on n ends sooner.
 // When both are one node, those whose other owners must be asked: all.
 func (c *Client) differing(ctx context.Context, n, src *node, ids []string, ttl bool) ([]string, error) {
-	if n == src || len(ids) == 0 {
+	if n.is(src) || len(ids) == 0 {
 		return ids, nil
 	}
 	var got [2][]reply

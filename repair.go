@@ -89,10 +89,19 @@ type outcome struct {
 	copied int
 }
 
+// owns reports whether n, by whatever name, is an owner: a host may have two while it is being renamed.
+func (o *outcome) owns(n *node) bool {
+	process := n.health.process()
+	return slices.ContainsFunc(o.held, func(h held) bool {
+		return h.owner && h.node.cfg.Database == n.cfg.Database && h.node.cfg.Prefix == n.cfg.Prefix &&
+			process != "" && h.node.health.process() == process
+	})
+}
+
 // at returns what the node held, and whether it was asked.
 func (o *outcome) at(n *node) (held, bool) {
 	for _, h := range o.held {
-		if h.node == n {
+		if h.node.is(n) {
 			return h, true
 		}
 	}
@@ -166,7 +175,7 @@ func (c *Client) level(ctx context.Context, id, reason string, others ...*node) 
 	}
 	for i := range out.held {
 		h := &out.held[i]
-		if h.owner || h.err != nil || h.raw == "" || v.owns(h.node, id) {
+		if h.owner || h.err != nil || h.raw == "" || v.owns(h.node, id) || out.owns(h.node) {
 			continue
 		}
 		r, err := c.run(ctx, h.node, forgetScript, "2", h.node.key(id), h.node.stampKey(id), h.raw)
@@ -202,7 +211,7 @@ var errMoved = errors.New("session changed meanwhile")
 func (v *view) owns(n *node, id string) bool {
 	for ; v != nil; v = v.previous {
 		for _, o := range v.owners(id) {
-			if o == n {
+			if o.is(n) {
 				return true
 			}
 		}
@@ -225,7 +234,7 @@ func (c *Client) holders(v *view, id string, others []*node) []held {
 	var out []held
 	add := func(h held) {
 		for i := range out {
-			if out[i].node == h.node {
+			if out[i].node.is(h.node) {
 				out[i].php = out[i].php || h.php
 				return
 			}
