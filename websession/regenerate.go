@@ -67,14 +67,19 @@ func (m *Manager) inGrace(ctx context.Context, id string, rec meta) error {
 	if err != nil {
 		return err
 	}
-	left := time.Duration(-1)
+	left, present := time.Duration(-1), false
 	for _, c := range copies {
 		if c.Err == nil && c.Present && !c.Dead {
-			left = max(left, c.TTL)
+			left, present = max(left, c.TTL), true
+		} else if c.Err != nil {
+			err = errors.Join(err, c.Err)
 		}
 	}
+	if !present && err != nil {
+		return err // nobody could say
+	}
 	life, grace := time.Duration(rec.Life)*time.Millisecond, time.Duration(rec.Grace)*time.Millisecond
-	if left >= life-grace && left <= life && grace > 0 {
+	if left > life-grace && left <= life && grace > 0 {
 		return nil
 	}
 	_ = m.client.Delete(ctx, id) // if it fails, the next request does it

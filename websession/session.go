@@ -1,6 +1,7 @@
 package websession
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -251,7 +252,7 @@ func (s *Session) Bytes() (data []byte, err error) {
 // session keeps its user and time of creation.
 func (s *Session) SetBytes(data []byte) error {
 	return s.change(func() (bool, error) {
-		v, err := s.m.opt.Codec.decode(data)
+		v, err := s.m.opt.Codec.decode(bytes.Clone(data)) // the values are parts of it
 		if err != nil {
 			return false, err
 		}
@@ -441,7 +442,7 @@ func (s *Session) startNew() {
 	s.ids = nil
 	s.id, s.next, s.via, s.version, s.base = "", "", "", "", nil
 	s.values, s.meta, s.listed = s.m.opt.Codec.empty(), meta{}, ""
-	s.dirty, s.written, s.gone = false, false, nil
+	s.dirty, s.written, s.touched, s.gone = false, false, false, nil
 }
 
 // Save stores what changed, now. Before the first byte of the response there is no need to: it happens by

@@ -72,7 +72,7 @@ func (t *touches) learn(read bool) {
 // not, as long as the record lives longer than a session.
 func (s *Session) touchEarly(id string) bool {
 	m := s.m
-	if !s.noWrite && m.touches.reads.Load() <= 0 || m.opt.AbsoluteTimeout > 0 || m.opt.IdleTimeout > maxRecordLife {
+	if !s.noWrite && m.touches.reads.Load() <= 0 || m.opt.AbsoluteTimeout > 0 || m.opt.IdleTimeout >= maxRecordLife {
 		return false
 	}
 	ring := m.client.Ring()
@@ -99,7 +99,7 @@ func (s *Session) keepAlive(ctx context.Context) {
 	if !touched || s.listed != "" {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if s.touched {
+	if s.touched && !s.written {
 		s.m.report(Operation{Name: "touch"}, s.id) // no time of its own
 	}
 	if !touched {
