@@ -66,16 +66,32 @@ func (c *Client) newBulk(n *node) *pipe {
 	}
 }
 
-// meet notes whom a new connection of the node reached; cn is nil where no pipe has it yet. While a host's name moves,
+// meet notes whom a new connection of the node reached. While a host's name moves,
 // a node's two connections may lead to different servers, and what is written on one would not be found on the other.
 // So the one made before is closed and follows when it is needed. Where the name leads now here, now there, they would
 // close each other for ever: then the second is left alone for a while.
 func (c *Client) meet(n *node, f facts, cn *conn) {
 	n.meeting.Lock()
 	defer n.meeting.Unlock()
-	if cn != nil && cn.broken() {
+	if cn.broken() {
 		return // the other connection met somebody else meanwhile
 	}
+	c.meetUnder(n, f)
+}
+
+// meetProbed is meet for a connection that a probe made, which takes the place of both.
+func (c *Client) meetProbed(n *node, d *dialed) {
+	n.meeting.Lock()
+	defer n.meeting.Unlock()
+	c.meetUnder(n, d.facts)
+	n.pipe.adopt(d)
+	if n.bulk != nil {
+		n.bulk.drop(brokenBy(errReplaced))
+	}
+}
+
+// meetUnder is meet with n.meeting held.
+func (c *Client) meetUnder(n *node, f facts) {
 	// First, so that nothing is asked of the process left behind in the name of the new one.
 	if p, ok := n.pipe.(*pipe); ok {
 		p.dropUnlike(f.runID)

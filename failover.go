@@ -46,6 +46,7 @@ const (
 	probeMin        = 50 * time.Millisecond  // between probes of a node that is down: first,
 	probeMax        = time.Second            // and at most
 	minSilence      = 100 * time.Millisecond // of a node, before it is suspected
+	maxLonger       = 4                      // times that a wait is prolonged because this process stood still
 	returningPoll   = 200 * time.Millisecond // between looks at a node that another client brings up to date
 )
 
@@ -278,7 +279,7 @@ func (c *Client) watch(ctx context.Context, n *node) {
 			}
 		case StateSuspect:
 			epoch := h.epoch.Load()
-			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil || errors.Is(err, errBusy) {
+			if err := c.pingWithin(ctx, n, c.suspicion()); err == nil {
 				n.dropSilentBulk(c.silence(c.view.Load()) + c.suspicion())
 				if c.hintsFor(ctx, n, c.view.Load(), c.suspicion()) > 0 {
 					h.doubted()
@@ -325,11 +326,7 @@ func (c *Client) probe(ctx context.Context, n *node) bool {
 		}
 		return false
 	}
-	c.meet(n, d.facts, nil)
-	n.pipe.adopt(d)
-	if n.bulk != nil {
-		n.bulk.drop(brokenBy(errReplaced))
-	}
+	c.meetProbed(n, d)
 	return true
 }
 
@@ -341,8 +338,8 @@ func (c *Client) ping(ctx context.Context, n *node) error {
 func (c *Client) pingWithin(ctx context.Context, n *node, wait time.Duration) error {
 	_, err := c.ask(ctx, n, wait, 1, appendCommand(nil, "PING"))
 	var re replyError
-	if errors.As(err, &re) {
-		return nil // even an error is a sign of life
+	if errors.As(err, &re) || errors.Is(err, errBusy) {
+		return nil // even an error is a sign of life, and so are answers to others
 	}
 	return err
 }
@@ -388,6 +385,7 @@ func (c *Client) askBy(ctx context.Context, n *node, large bool, wait time.Durat
 	begun := time.Now()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	again := 0 // times that it was waited longer for this process's sake
 	for try := 0; ; try++ {
 		o := newOp()
 		k := &call{op: o, node: n, want: want}
@@ -402,7 +400,8 @@ func (c *Client) askBy(ctx context.Context, n *node, large bool, wait time.Durat
 			case <-timer.C:
 				now := time.Now()
 				left := wait - now.Sub(c.pulse.since(begun, now))
-				over = left <= 0
+				again++
+				over = left <= 0 || again > maxLonger
 				timer.Reset(max(left, time.Millisecond))
 			}
 			switch {

@@ -14,6 +14,7 @@ type lag struct {
 	active atomic.Int64 // operations under way
 	limit  atomic.Int64 // of them; 0: none
 	mean   atomic.Int64 // of the last few dozen lags, nanoseconds
+	budget atomic.Int64 // of the time that the operations of these had in all
 	next   atomic.Int64 // when the limit is looked at next, Unix nanoseconds
 	over   atomic.Int64 // since when the mean is too long; 0: it is not
 }
@@ -26,24 +27,34 @@ const (
 	// on those who wait in it.
 	lagTurns = 64
 	lagTries = 8 // the part of an operation's time for which it has to be longer before anybody is refused
+	// lagLeast is a turn that is never too long: a few in a hurry must not cost all others.
+	lagLeast = 2 * time.Millisecond
 )
 
 // errBehind refuses an operation for the process's sake, not a node's.
 var errBehind = fmt.Errorf("%w: this process does not get round to them in time", ErrOverloaded)
 
 // saw notes that somebody ran at now for whom an answer had been there since then, in an operation that has so much time.
+// That two may meet in here does no harm.
 func (l *lag) saw(answered int64, now time.Time, budget time.Duration) {
-	at, mean := now.UnixNano(), l.mean.Load()
-	mean += (max(at-answered, 0) - mean) / lagWeight
-	l.mean.Store(mean) // that two may meet here does no harm
+	at := now.UnixNano()
+	took := min(max(at-answered, 0), max(budget.Nanoseconds(), 0))
+	mean, all := l.mean.Load(), l.budget.Load()
+	mean += (took - mean) / lagWeight
+	if all == 0 {
+		all = budget.Nanoseconds()
+	}
+	all += (budget.Nanoseconds() - all) / lagWeight
+	l.mean.Store(mean)
+	l.budget.Store(all)
 	if next := l.next.Load(); at >= next && l.next.CompareAndSwap(next, at+lagLook.Nanoseconds()) {
-		l.look(at, mean, budget.Nanoseconds())
+		l.look(at, mean, all)
 	}
 }
 
 // look sets the limit. One goroutine at a time does.
 func (l *lag) look(now, mean, budget int64) {
-	target, limit, over := max(budget/lagTurns, 1), l.limit.Load(), l.over.Load()
+	target, limit, over := max(budget/lagTurns, lagLeast.Nanoseconds()), l.limit.Load(), l.over.Load()
 	switch {
 	case mean <= target:
 		l.over.Store(0)
@@ -56,12 +67,9 @@ func (l *lag) look(now, mean, budget int64) {
 		l.over.Store(now)
 	case now-over < budget/lagTries:
 	case limit == 0:
-		limit = l.active.Load() * target / mean
+		limit = max(l.active.Load()*target/mean, shedFrom)
 	default:
-		limit = max(limit*target/mean, limit*3/4)
-	}
-	if limit > 0 {
-		limit = max(limit, shedFrom)
+		limit = max(limit*target/mean, limit*3/4, shedFrom)
 	}
 	l.limit.Store(limit)
 }

@@ -49,6 +49,37 @@ func TestLag(t *testing.T) {
 	is("nobody has waited for anything since", false, false)
 }
 
+// What is no turn of this process says nothing: an answer that never came, callers without any time left.
+func TestLagOfOthers(t *testing.T) {
+	now := time.Now()
+	var l lag
+	l.active.Store(8 * shedFrom)
+	for range 100_000 { // half of them 50 ms, or less than nothing, of two seconds
+		now = now.Add(200 * time.Microsecond)
+		l.saw(now.Add(-time.Millisecond).UnixNano(), now, 2*time.Second)
+		l.saw(now.Add(-time.Millisecond).UnixNano(), now, 50*time.Millisecond)
+		l.saw(now.Add(-time.Millisecond).UnixNano(), now, -time.Millisecond)
+		if l.refuses(now, false) {
+			t.Fatal("turns of a millisecond, and yet an operation is refused")
+		}
+	}
+	l.saw(0, now, time.Second)
+	if mean := time.Duration(l.mean.Load()); mean > time.Second {
+		t.Errorf("after an answer from nowhere a turn takes %v", mean)
+	}
+
+	// Nobody listens: the calls end, but no answer came.
+	c := openTest(t, "tcp://127.0.0.1:1", WithDeadline(time.Second))
+	var wg sync.WaitGroup
+	for range 300 {
+		wg.Go(func() { _, _ = c.Get(context.Background(), newID()) })
+	}
+	wg.Wait()
+	if mean := time.Duration(c.lag.mean.Load()); mean > time.Second {
+		t.Errorf("turns take %v, says the client", mean)
+	}
+}
+
 // A process that does not get round to its operations refuses more of them by one typed error, and sends nothing.
 func TestBehindIsRefused(t *testing.T) {
 	t.Parallel()

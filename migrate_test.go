@@ -28,7 +28,7 @@ func fillSessions(t *testing.T, c *Client, n int) []string {
 func TestPlanPredictsMigrate(t *testing.T) {
 	nodes := redistest.Nodes(t, 4)
 	ctx := context.Background()
-	before, after := redistest.SavePath(nodes[:3], "copies=1"), redistest.SavePath(nodes[1:], "copies=1")
+	before, after := redistest.SavePath(nodes[:3], unhurried, "copies=1"), redistest.SavePath(nodes[1:], unhurried, "copies=1")
 	c := openTest(t, before)
 	ids := fillSessions(t, c, 600)
 	for _, id := range ids[:10] {
@@ -115,7 +115,7 @@ func TestPlanPredictsMigrate(t *testing.T) {
 func TestMigrateFromPHPLayout(t *testing.T) {
 	nodes := redistest.Nodes(t, 3)
 	ctx := context.Background()
-	php, ring := redistest.SavePath(nodes, "distribution=phpredis"), redistest.SavePath(nodes, "copies=2")
+	php, ring := redistest.SavePath(nodes, unhurried, "distribution=phpredis"), redistest.SavePath(nodes, unhurried, "copies=2")
 	p := openTest(t, php)
 	ids := fillSessions(t, p, 200)
 	there := openTest(t, ring, WithPrevious(php), WithObserver())

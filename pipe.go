@@ -78,7 +78,7 @@ func (o *op) end(c *call) {
 		return
 	}
 	trouble := c.troubled()
-	if c.conn != nil {
+	if c.err == nil && c.conn != nil {
 		o.answered.Store(c.conn.heard.Load())
 	} else {
 		o.answered.Store(time.Now().UnixNano())

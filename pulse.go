@@ -43,7 +43,8 @@ func (p *pulse) run(ctx context.Context) {
 
 func (p *pulse) beat(at time.Time) {
 	now := at.UnixNano()
-	last := p.last.Swap(now)
+	last := p.last.Load()
+	defer p.last.Store(now) // after the standstill is noted: whoever asks in between counts it once more, which is capped
 	if last == 0 || now-last <= pulseStall.Nanoseconds() {
 		return
 	}

@@ -33,11 +33,17 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 	if err := c.hasNoTime("get", false); err != nil {
 		return Item{}, err
 	}
+	return c.load(ctx, id, opt)
+}
+
+// load is Load of an id that was checked.
+func (c *Client) load(ctx context.Context, id string, opt GetOptions) (Item, error) {
 	ttl := time.Duration(0)
 	if opt.Touch {
 		ttl = c.lifetimeOr(opt.Lifetime)
 	}
 	f := c.newFan(ctx, "get", id, encodeRead)
+	defer func() { f.release() }()
 	f.touch = ttl
 	it, again, err := c.readOnce(ctx, f)
 	for tries := 1; again && tries < readTries && time.Now().Before(f.until); tries++ {
@@ -56,9 +62,7 @@ func (c *Client) Load(ctx context.Context, id string, opt GetOptions) (Item, err
 			it.Data = bytes.Clone(it.Data) // it stands in the call, which others use next
 		}
 	}
-	err = c.ended(f, err)
-	f.release()
-	return it, err
+	return it, c.ended(f, err)
 }
 
 func (c *Client) lifetimeOr(d time.Duration) time.Duration {

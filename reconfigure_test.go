@@ -51,8 +51,8 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 				t.Parallel()
 				nodes := redistest.Nodes(t, 4)
 				ctx := context.Background()
-				before := redistest.SavePath(nodes[:3], "distribution="+change.from)
-				after := redistest.SavePath(nodes[2:], "distribution="+change.to)
+				before := redistest.SavePath(nodes[:3], unhurried, "distribution="+change.from)
+				after := redistest.SavePath(nodes[2:], unhurried, "distribution="+change.to)
 				x := openTest(t, before, WithCopies(copies), shortSilence)
 				y := openTest(t, before, WithCopies(copies), shortSilence)
 				ids := make([]string, 120)
@@ -119,18 +119,18 @@ func TestClientsChangeOverOneAfterAnother(t *testing.T) {
 func TestReconfigureWithoutMove(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.Nodes(t, 2)
-	c := openTest(t, redistest.SavePath(nodes))
+	c := openTest(t, redistest.SavePath(nodes, unhurried))
 	ctx := context.Background()
 	if err := c.Set(ctx, "abcdefgh", []byte("here")); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Reconfigure(ctx, redistest.SavePath([]*redistest.Server{nodes[1], nodes[0]}, "timeout=0.7", "auth=x")); err != nil {
+	if err := c.Reconfigure(ctx, redistest.SavePath([]*redistest.Server{nodes[1], nodes[0]}, "timeout=7", "auth=x")); err != nil {
 		t.Fatal(err)
 	}
 	if busy, _ := c.Draining(); busy {
 		t.Error("another order and timeout drain nothing")
 	}
-	if err := c.Reconfigure(ctx, redistest.SavePath(nodes, "timeout=0.7")); err != nil {
+	if err := c.Reconfigure(ctx, redistest.SavePath(nodes, "timeout=7")); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := c.Get(ctx, "abcdefgh"); err != nil || string(data) != "here" {
@@ -142,7 +142,8 @@ func TestReconfigureWithoutMove(t *testing.T) {
 		}
 	}
 	if data, err := c.Get(ctx, "abcdefgh"); err != nil || string(data) != "here" {
-		t.Errorf("after refused changes: %q, %v", data, err)
+		copies, _ := c.Explain(ctx, "abcdefgh")
+		t.Errorf("after refused changes: %q, %v\n%+v\n%+v", data, err, copies, c.Nodes())
 	}
 }
 
@@ -150,7 +151,7 @@ func TestReconfigureWithoutMove(t *testing.T) {
 func TestReconfigureUnderLoad(t *testing.T) {
 	t.Parallel()
 	nodes := redistest.Nodes(t, 8)
-	c := openTest(t, redistest.SavePath(nodes[:3]), WithDeadline(20*time.Second), shortSilence)
+	c := openTest(t, redistest.SavePath(nodes[:3], unhurried), WithDeadline(20*time.Second), shortSilence)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var wg sync.WaitGroup
@@ -177,7 +178,7 @@ func TestReconfigureUnderLoad(t *testing.T) {
 	// The flapping node is never the only one of a list.
 	flap := nodes[7]
 	for round, list := range [][]*redistest.Server{nodes[:1], nodes[:8], nodes[2:4], nodes[3:8], nodes[:3]} {
-		if err := c.Reconfigure(context.Background(), redistest.SavePath(list)); err != nil {
+		if err := c.Reconfigure(context.Background(), redistest.SavePath(list, unhurried)); err != nil {
 			t.Fatal(err)
 		}
 		if round%3 == 1 {

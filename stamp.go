@@ -263,11 +263,15 @@ else
  local k=redis.call('TYPE',KEYS[1]).ok
  if k~='none' and k~='string' then return redis.error_reply('WRONGTYPE key holds a '..k) end
 end
-local n=1
-if not ARGV[2] or redis.call('PTTL',KEYS[1])<tonumber(ARGV[1]) then
- n=redis.call('PEXPIRE',KEYS[1],ARGV[1])
- if s then redis.call('PEXPIRE',KEYS[2],ARGV[1]) end
+local function touch(k)
+ if ARGV[2] then
+  local p=redis.call('PTTL',k)
+  if p==-1 or p>=tonumber(ARGV[1]) then return 1 end
+ end
+ return redis.call('PEXPIRE',k,ARGV[1])
 end
+local n=touch(KEYS[1])
+if s then touch(KEYS[2]) end
 if ARGV[2]=='v' then return {redis.call('GET',KEYS[1]),s,n} end
 return {false,s,n}`)
 

@@ -20,7 +20,7 @@ func TestUpdate(t *testing.T) {
 			const workers, each = 8, 10
 			var wg sync.WaitGroup
 			for w := range workers {
-				c := openTest(t, redistest.SavePath(nodes, layout), WithDeadline(patient))
+				c := openTest(t, redistest.SavePath(nodes, unhurried, layout), WithDeadline(patient))
 				_ = w
 				wg.Go(func() {
 					for range each {
@@ -35,7 +35,7 @@ func TestUpdate(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			c := openTest(t, redistest.SavePath(nodes, layout))
+			c := openTest(t, redistest.SavePath(nodes, unhurried, layout))
 			waitUp(t, c)
 			if data, err := c.Get(ctx, id); err != nil || string(data) != strconv.Itoa(workers*each) {
 				t.Errorf("counted to %q, %v, want %d", data, err, workers*each)

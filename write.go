@@ -45,6 +45,7 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 		return c.storeIf(ctx, id, data, ttl, opt)
 	}
 	f := c.newFan(ctx, "set", id, encodeWrite)
+	defer func() { f.release() }()
 	f.prepareWrite(data, ttl, c.clock.nextStamp(), opt)
 	for {
 		refused, err := c.writeOnce(ctx, f)
@@ -66,10 +67,7 @@ func (c *Client) Store(ctx context.Context, id string, data []byte, opt SetOptio
 				err = f.noNode()
 			}
 		}
-		version := f.version
-		err = c.ended(f, err)
-		f.release()
-		return version, err
+		return f.version, c.ended(f, err)
 	}
 }
 
@@ -402,7 +400,7 @@ func (c *Client) storeIf(ctx context.Context, id string, data []byte, ttl time.D
 	}
 	refused, err := c.writeOnce(ctx, f)
 	if errors.Is(err, errPlainConflict) || (err == nil && refused.version != "") {
-		newer, loadErr := c.Load(ctx, id, GetOptions{})
+		newer, loadErr := c.load(ctx, id, GetOptions{})
 		if loadErr != nil && !errors.Is(loadErr, ErrNotFound) {
 			return "", c.ended(f, loadErr)
 		}
@@ -442,10 +440,9 @@ func (c *Client) TouchFor(ctx context.Context, id string, lifetime time.Duration
 		return err
 	}
 	f := c.newFan(ctx, "touch", id, encodeTouch)
+	defer f.release()
 	f.touch = c.lifetimeOr(lifetime)
-	err := c.ended(f, c.touchOnce(ctx, f))
-	f.release()
-	return err
+	return c.ended(f, c.touchOnce(ctx, f))
 }
 
 func encodeTouch(f *fan, t *try) ([]byte, int) {
@@ -533,12 +530,11 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	f := c.newFan(ctx, "delete", id, encodeDelete)
+	defer f.release()
 	f.writes = true
 	f.ttl = c.conf.lifetime
 	f.stampText = stamp{version: c.clock.next(), dead: true}.String()
-	err := c.ended(f, c.deleteOnce(ctx, f))
-	f.release()
-	return err
+	return c.ended(f, c.deleteOnce(ctx, f))
 }
 
 func encodeDelete(f *fan, t *try) ([]byte, int) {
