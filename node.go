@@ -279,7 +279,7 @@ func (n *node) ask(ctx context.Context, conn redis.Cmdable) (facts, error) {
 		if !errors.As(infoErr, &re) {
 			return f, infoErr
 		}
-		if sentinelOf(infoErr.Error()) != ErrAuth || !strings.HasPrefix(infoErr.Error(), "NOPERM") {
+		if !errors.Is(sentinelOf(infoErr.Error()), ErrAuth) || !strings.HasPrefix(infoErr.Error(), "NOPERM") {
 			return f, redisError{infoErr}
 		}
 		f.noInfo = true // an ACL without INFO: usable, but a restart cannot be told from a broken connection

@@ -128,7 +128,7 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 	h := n.health
 	epoch := h.epoch.Load()
 	v := c.view.Load()
-	m, full, err := c.needsFull(ctx, n, v)
+	_, full, err := c.needsFull(ctx, n, v)
 	if err != nil {
 		if ctx.Err() == nil && judge(err) == verdictFailed {
 			h.failed(epoch, n.err("check", err))
@@ -162,7 +162,8 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 		_, _ = c.run(c.ctx, n, releaseScript, "1", n.leaseKey(), token) // else it expires
 	}()
 	// Whoever held the lease before may have done it all while this client waited.
-	if m, full, err = c.needsFull(ctx, n, v); err != nil {
+	m, full, err := c.needsFull(ctx, n, v)
+	if err != nil {
 		return false
 	}
 	if !full && c.hintsFor(ctx, n, v, lookTimeout) == 0 {

@@ -95,8 +95,8 @@ func (c *Client) ServerInfo(ctx context.Context, index int) (ServerInfo, error) 
 		return s, n.err("status", statusCause(err))
 	}
 	client := n.over(nc)
-	defer client.Close()
-	defer nc.Close() // first, so that nothing waits on it
+	defer func() { _ = client.Close() }()
+	defer func() { _ = nc.Close() }() // first, so that nothing waits on it
 	if _, err := client.Ping(ctx).Result(); err != nil {
 		return s, n.err("status", statusCause(err))
 	}

@@ -104,11 +104,11 @@ func ExampleSession_EncodeJSON() {
 
 // Laravel's cache-backed session is a serialized array inside a serialized string.
 func ExampleDecodeValue() {
-	v, err := phpsession.DecodeValue(phpsession.PHPSerialize, []byte(`s:26:"a:1:{s:6:"_token";s:1:"t";}";`))
+	_, err := phpsession.DecodeValue(phpsession.PHPSerialize, []byte(`s:26:"a:1:{s:6:"_token";s:1:"t";}";`))
 	if err != nil {
 		fmt.Println(err)
 	}
-	v, err = phpsession.DecodeValue(phpsession.PHPSerialize, []byte(`s:27:"a:1:{s:6:"_token";s:1:"t";}";`))
+	v, err := phpsession.DecodeValue(phpsession.PHPSerialize, []byte(`s:27:"a:1:{s:6:"_token";s:1:"t";}";`))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func listing(ctx context.Context, s *Store) error {
 		if err != nil {
 			return fmt.Errorf("locking: %w", err)
 		}
-		defer l.Unlock(ctx)
+		defer func() { _ = l.Unlock(ctx) }()
 	}
 	listed, err := s.List(ctx)
 	if err != nil {

@@ -3,6 +3,7 @@ package websession
 import (
 	"bytes"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -178,7 +179,7 @@ func unmarshalGob(data []byte, dst any) (err error) {
 		}
 	}()
 	err = gob.NewDecoder(bytes.NewReader(data)).Decode(dst)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

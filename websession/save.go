@@ -19,7 +19,7 @@ const maxTries = 64
 // save stores what changed. s.mu is held. The session that ended meanwhile is ErrGone.
 func (s *Session) save(ctx context.Context) error {
 	if !s.loaded || s.err != nil || !s.dirty && s.next == "" {
-		return nil
+		return nil //nolint:nilerr // a session that could not be had was reported when it was loaded
 	}
 	if s.gone != nil {
 		return s.gone

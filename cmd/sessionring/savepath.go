@@ -41,17 +41,6 @@ func (f ringFlags) apply(sp *sessionring.SavePath) {
 	}
 }
 
-func (f ringFlags) options() []sessionring.Option {
-	var opts []sessionring.Option
-	if f.Distribution != "" {
-		opts = append(opts, sessionring.WithDistribution(sessionring.Distribution(f.Distribution)))
-	}
-	if f.Copies > 0 {
-		opts = append(opts, sessionring.WithCopies(f.Copies))
-	}
-	return opts
-}
-
 // savePath returns the save_path of a command that takes nothing else.
 func (a *app) savePath(arg string) (string, error) {
 	path, ids, err := a.savePathAndIDs(arg, nil)

@@ -1,14 +1,10 @@
 package redistest
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"runtime"
 )
-
-// errUnsupported is what a fault returns on a system that has no such signal.
-var errUnsupported = errors.New("redistest: not supported on this system")
 
 // process is a started child. One goroutine starts it, waits for it and ends
 // with it; done is closed once the child is reaped.

@@ -66,8 +66,6 @@ func peers() []peer {
 	}
 }
 
-func none() error { return nil }
-
 // ours opens a Client and a store over it.
 func ours(params string, make func(*sessionring.Client) (*sessiontest.Store, error)) func(context.Context, *contract.Nodes) (*sessiontest.Store, func() error, error) {
 	return func(ctx context.Context, n *contract.Nodes) (*sessiontest.Store, func() error, error) {
