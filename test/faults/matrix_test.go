@@ -124,15 +124,15 @@ func killed(r *run) {
 	r.must(r.node().Restart(context.Background()))
 }
 
-// hung: SIGSTOP for three seconds.
+// hung: SIGSTOP for three seconds, or until everybody noticed.
 func hung(r *run) {
 	r.mark("SIGSTOP")
 	r.must(r.node().Pause())
 	r.rest()
 	time.Sleep(time.Until(time.Now().Add(3*time.Second - time.Duration(now()-r.fault))))
+	r.allSeen(r.hit, "down") // a machine that stands still takes longer
 	r.mark("SIGCONT")
 	r.must(r.node().Resume())
-	r.allSeen(r.hit, "down")
 }
 
 // restartedEmpty: a node that keeps nothing on disk is restarted. Once all is whole again another one dies.
