@@ -66,10 +66,10 @@ func (c *Client) newBulk(n *node) *pipe {
 	}
 }
 
-// meet notes whom a new connection of the node reached. While a host's name moves,
-// a node's two connections may lead to different servers, and what is written on one would not be found on the other.
-// So the one made before is closed and follows when it is needed. Where the name leads now here, now there, they would
-// close each other for ever: then the second is left alone for a while.
+// meet notes whom a new connection of the node reached. While a host's name moves, a node's two connections may lead to
+// different servers, and what is written on one would not be found on the other. So the one made before is closed and
+// follows when it is needed. Where the name leads now here, now there, they would close each other for ever: then the
+// second is left alone for a while.
 func (c *Client) meet(n *node, f facts, cn *conn) {
 	n.meeting.Lock()
 	defer n.meeting.Unlock()

@@ -318,29 +318,6 @@ func (f *fan) newCall() *call {
 	return k
 }
 
-// flush writes to the connections that wait for it. Where others are about to use them too, they go first: their
-// commands leave in the same write, and a write costs more than all else that a request does.
-func (f *fan) flush() {
-	if len(f.flushing) == 0 {
-		return
-	}
-	var turns [len(f.flushing4)]uint64
-	yielding := f.crowded && len(f.flushing) <= len(turns) && !f.c.turns.long()
-	if yielding {
-		for i, cn := range f.flushing {
-			turns[i] = cn.yield()
-		}
-		f.c.turns.yield()
-	}
-	for i, cn := range f.flushing {
-		if yielding && cn.resume(turns[i]) || !yielding && !(f.crowded && cn.postpone()) {
-			cn.flush()
-		}
-		f.flushing[i] = nil
-	}
-	f.flushing = f.flushing[:0]
-}
-
 // run drives the fan until enough have answered, or nobody else can. It returns nil, the caller's own context
 // error, or that a node is overloaded; what the answers mean is read from f.tries.
 func (f *fan) run(ctx context.Context) error {
@@ -387,30 +364,6 @@ func (f *fan) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// overloaded is the error of an operation that is not even begun: all owners have so much to do, on the connection
-// that it would use, that their answers would come too late. To ask others instead would make them the next. One slow
-// owner is left to patience.
-func (f *fan) overloaded() error {
-	var room [4]*node
-	busy, all := room[:0], true
-	f.eachOwner(func(o *node) {
-		if all && o.health.now() != StateDown && !slices.Contains(busy, o) { // by two lists maybe
-			all = f.lane(o).overloaded(f.began, f.until)
-			busy = append(busy, o)
-		}
-	})
-	if !all || len(busy) == 0 {
-		return nil
-	}
-	e := &NoNodeError{Op: f.name, Elapsed: time.Since(f.began)}
-	for _, o := range busy {
-		err := o.err(f.name, ErrOverloaded)
-		e.Nodes = append(e.Nodes, err)
-		f.c.failure(o, f.name, err)
-	}
-	return e
 }
 
 // enough is how many more answers are worth waking up for: all that are waited for, as long as none brings trouble.

@@ -2,6 +2,7 @@ package sessionring
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -14,7 +15,7 @@ type lag struct {
 	active atomic.Int64 // operations under way
 	limit  atomic.Int64 // of them; 0: none
 	mean   atomic.Int64 // of the last few dozen lags, nanoseconds
-	budget atomic.Int64 // of the time that the operations of these had in all
+	budget atomic.Int64 // the time that the operations of these had, on average
 	next   atomic.Int64 // when the limit is looked at next, Unix nanoseconds
 	over   atomic.Int64 // since when the mean is too long; 0: it is not
 }
@@ -101,4 +102,28 @@ func (c *Client) hasNoTime(name string, writes bool) error {
 		c.conf.hooks.Operation(Operation{Name: name, Err: err})
 	}
 	return err
+}
+
+// overloaded is the error of an operation that is not even begun: all owners have so much to do, on the connection
+// that it would use, that their answers would come too late. To ask others instead would make them the next. One slow
+// owner is left to patience.
+func (f *fan) overloaded() error {
+	var room [4]*node
+	busy, all := room[:0], true
+	f.eachOwner(func(o *node) {
+		if all && o.health.now() != StateDown && !slices.Contains(busy, o) { // by two lists maybe
+			all = f.lane(o).overloaded(f.began, f.until)
+			busy = append(busy, o)
+		}
+	})
+	if !all || len(busy) == 0 {
+		return nil
+	}
+	e := &NoNodeError{Op: f.name, Elapsed: time.Since(f.began)}
+	for _, o := range busy {
+		err := o.err(f.name, ErrOverloaded)
+		e.Nodes = append(e.Nodes, err)
+		f.c.failure(o, f.name, err)
+	}
+	return e
 }

@@ -128,6 +128,9 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 	h := n.health
 	epoch := h.epoch.Load()
 	v := c.view.Load()
+	if !v.stamped {
+		h.passDone(true, h.missing()) // what was missed without a hint is past finding
+	}
 	_, full, err := c.needsFull(ctx, n, v)
 	if err != nil {
 		if ctx.Err() == nil && judge(err) == verdictFailed {
@@ -186,7 +189,6 @@ func (c *Client) bringUpToDate(ctx context.Context, n *node) bool {
 // copies have to be handed back.
 func (c *Client) needsFull(ctx context.Context, n *node, v *view) (mark, bool, error) {
 	if !v.stamped {
-		n.health.passDone(true, n.health.missing()) // what was missed without a hint is past finding
 		return mark{}, false, nil
 	}
 	r, err := c.ask(ctx, n, lookTimeout, 1, appendCommand(nil, "GET", n.markKey()))

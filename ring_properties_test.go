@@ -461,7 +461,7 @@ func TestDistinctHostsFirst(t *testing.T) {
 // A thousand nodes: served, by weight, in bounded memory, and removing one moves what it had and nothing else.
 func TestThousandNodes(t *testing.T) {
 	if testing.Short() || ringUnderRace {
-		t.Skip("some seconds")
+		t.Skip("takes too long under the race detector or with -short; make test runs it once without (make plain)")
 	}
 	draw := rand.New(rand.NewPCG(9, 9))
 	nodes := randomNodes(draw, 1000, 100)

@@ -32,3 +32,26 @@ func (t *turns) yield() {
 		t.until.Store(begun.Add(100 * took).UnixNano())
 	}
 }
+
+// flush writes to the connections that wait for it. Where others are about to use them too, they go first: their
+// commands leave in the same write, and a write costs more than all else that a request does.
+func (f *fan) flush() {
+	if len(f.flushing) == 0 {
+		return
+	}
+	var turns [len(f.flushing4)]uint64
+	yielding := f.crowded && len(f.flushing) <= len(turns) && !f.c.turns.long()
+	if yielding {
+		for i, cn := range f.flushing {
+			turns[i] = cn.yield()
+		}
+		f.c.turns.yield()
+	}
+	for i, cn := range f.flushing {
+		if yielding && cn.resume(turns[i]) || !yielding && !(f.crowded && cn.postpone()) {
+			cn.flush()
+		}
+		f.flushing[i] = nil
+	}
+	f.flushing = f.flushing[:0]
+}
